@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "qdial/formats/format.hpp"
+
+namespace qdial {
+
+/// Q4_0: 4-bit codes, one scale per 32; y = (q - 8) d.
+struct q4_0 {
+    static constexpr std::string_view name = "Q4_0";
+    static constexpr std::uint32_t gguf_id = 2;
+    static constexpr std::size_t block_length = 32;
+    static constexpr bool encodable = true;
+    static constexpr bool decodable = true;
+    static constexpr bool is_float = false;
+
+    struct block {
+        std::uint16_t d;       ///< scale, binary16
+        std::uint8_t qs[16];   ///< low nibbles: elements 0-15, high nibbles: 16-31
+    };
+};
+static_assert(sizeof(q4_0::block) == 18);
+
+}  // namespace qdial
