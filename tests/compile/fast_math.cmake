@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Every header refuses -ffast-math, and says why. COMPILER, ROOT, HEADERS (a list).
+foreach(header IN LISTS HEADERS)
+  if(header STREQUAL "qdial/version.hpp")
+    continue()  # macros only
+  endif()
+  execute_process(
+    COMMAND ${COMPILER} -std=c++20 -ffast-math -E -I${ROOT}/include -x c++ ${ROOT}/include/${header}
+    RESULT_VARIABLE status OUTPUT_QUIET ERROR_VARIABLE errors)
+  if(status EQUAL 0)
+    message(FATAL_ERROR "${header} compiles with -ffast-math")
+  elseif(NOT errors MATCHES "qdial: -ffast-math [^\n]*breaks bit-exact quantization")
+    message(FATAL_ERROR "${header} fails with -ffast-math for another reason:\n${errors}")
+  endif()
+endforeach()
