@@ -43,7 +43,7 @@ public:
 
     /// Throws `qdial::error` if the target exists (without `overwrite`) or is no regular file, if
     /// its folder cannot be written to, or if there is no room for the expected bytes.
-    atomic_file(std::filesystem::path target, options how);
+    atomic_file(const std::filesystem::path& target, options how);
     atomic_file(const atomic_file&) = delete;
     atomic_file& operator=(const atomic_file&) = delete;
     ~atomic_file();
@@ -71,14 +71,14 @@ private:
     void write_out(std::span<const std::byte> bytes);
     void publish();
     void discard() noexcept;
-    [[nodiscard]] std::filesystem::path folder() const;
+    [[nodiscard]] std::filesystem::path folder() const { return target_.parent_path(); }
     /// What the names of all temporaries of this target start with.
     [[nodiscard]] std::string stem() const;
 
     static constexpr std::string_view suffix = ".qdial-part";
     static constexpr std::size_t buffer_bytes = std::size_t{1} << 20;
 
-    std::filesystem::path target_;
+    std::filesystem::path target_;  // absolute: the program may change its folder meanwhile
     std::filesystem::path temporary_;
     std::string name_;  // of the target, for messages
     bool overwrite_;
@@ -127,8 +127,10 @@ inline void atomic_file::remove_unfinished() noexcept {
         if (node->owner.load() == ::getpid()) ::unlink(node->path.data());
 }
 
-inline atomic_file::atomic_file(std::filesystem::path target, options how)
-    : target_(std::move(target)), name_(target_.string()), overwrite_(how.overwrite) {
+inline atomic_file::atomic_file(const std::filesystem::path& target, options how)
+    : name_(target.string()), overwrite_(how.overwrite) {
+    std::error_code code;  // an empty path stays empty, for the check
+    target_ = std::filesystem::absolute(target, code);
     check_target();
     remove_stale();
     try {
@@ -153,11 +155,6 @@ inline void atomic_file::discard() noexcept {
     live_ = nullptr;
 }
 
-inline std::filesystem::path atomic_file::folder() const {
-    const std::filesystem::path parent = target_.parent_path();
-    return parent.empty() ? std::filesystem::path(".") : parent;
-}
-
 inline std::string atomic_file::stem() const {
     // Names have at most 255 bytes; a process id, a counter and the suffix need about 40.
     return target_.filename().string().substr(0, 200) + ".";
@@ -170,7 +167,7 @@ inline void atomic_file::check_target() const {
         if (errno == ENOENT) return;
         detail::fail_system(name_, "cannot write", errno);
     }
-    if (!overwrite_) throw error(name_ + ": the file exists already");
+    if (!overwrite_) throw error(name_ + ": the file exists, expected a new name");
     // A link is replaced, not followed, but it must not stand for a device or a folder.
     if (::stat(target_.c_str(), &found) == 0 && !S_ISREG(found.st_mode))
         throw error(name_ + ": not a regular file, refusing to replace it");
@@ -206,7 +203,7 @@ inline void atomic_file::create() {
     for (;;) {
         const std::string name = stem() + std::to_string(::getpid()) + "-" +
                                  std::to_string(counter++) + std::string(suffix);
-        temporary_ = std::filesystem::absolute(folder()) / name;
+        temporary_ = folder() / name;
         if (temporary_.native().size() >= std::tuple_size_v<decltype(live_name::path)>)
             detail::fail_system(name_, "cannot write", ENAMETOOLONG);
         descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -297,7 +294,7 @@ inline void atomic_file::publish() {
         // A file system without links: the check is then not one step with the rename.
         struct stat found {};
         if (errno == EEXIST || ::lstat(target_.c_str(), &found) == 0)
-            throw error(name_ + ": the file exists already");
+            throw error(name_ + ": the file exists, expected a new name");
     }
     if (::rename(temporary_.c_str(), target_.c_str()) != 0)
         detail::fail_system(name_, "cannot rename the complete file", errno);

@@ -9,6 +9,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "qdial/formats/format.hpp"
 
@@ -90,7 +91,8 @@ inline constexpr std::uint64_t int64_max = std::numeric_limits<std::int64_t>::ma
         return "row length: found " + std::to_string(shape.row_length()) +
                ", expected a multiple of " + std::to_string(format.block_length) + " for " +
                std::string(format.name);
-    if (!product(row_bytes(format, shape), shape.row_count()))
+    const auto row = product(shape.row_length() / format.block_length, format.block_bytes);
+    if (!row || !product(*row, shape.row_count()))
         return "shape: found " + to_string(shape) + ", expected at most 2^63 - 1 bytes as " +
                std::string(format.name);
     return {};
