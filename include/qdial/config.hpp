@@ -30,6 +30,14 @@
 #define QDIAL_INLINE inline __attribute__((always_inline))
 #endif
 
+/// Before a loop over registers: unrolls it also under -O2, where gcc otherwise keeps the registers
+/// in memory.
+#if defined(__GNUC__) && !defined(__clang__)
+#define QDIAL_UNROLL _Pragma("GCC unroll 32")
+#else
+#define QDIAL_UNROLL
+#endif
+
 /// Checks a precondition (sizes that do not match, for example). It stays on in release builds:
 /// it runs once per call, never per element. Define it before the first qdial header to install
 /// a handler of your own; the handler must not return when `condition` is false.

@@ -49,6 +49,7 @@ QDIAL_INLINE float encode_q8(const float* x, std::int8_t* codes) noexcept {
     // Magnitudes order like their bits, and NaN and infinity come out on top.
     const I magnitudes = bits(v) & I(0x7FFFFFFF);
     auto largest = magnitudes.r[0];
+    QDIAL_UNROLL
     for (std::size_t g = 1; g < G; ++g) largest = O::max(largest, magnitudes.r[g]);
     const std::int32_t largest_bits = O::reduce_max(largest);
     if (largest_bits >= 0x7F800000) [[unlikely]]

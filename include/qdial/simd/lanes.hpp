@@ -15,26 +15,31 @@ struct mask {
 
     QDIAL_INLINE friend mask operator&(mask a, mask b) noexcept {
         mask c;
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) c.r[g] = o::bit_and(a.r[g], b.r[g]);
         return c;
     }
     QDIAL_INLINE friend mask operator|(mask a, mask b) noexcept {
         mask c;
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) c.r[g] = o::bit_or(a.r[g], b.r[g]);
         return c;
     }
     QDIAL_INLINE friend mask operator!(mask a) noexcept {
         mask c;
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) c.r[g] = o::bit_not(a.r[g]);
         return c;
     }
     QDIAL_INLINE friend bool any(mask a) noexcept {
         auto c = a.r[0];
+        QDIAL_UNROLL
         for (std::size_t g = 1; g < G; ++g) c = o::bit_or(c, a.r[g]);
         return o::bitmask(c) != 0;
     }
     QDIAL_INLINE friend bool all(mask a) noexcept {
         auto c = a.r[0];
+        QDIAL_UNROLL
         for (std::size_t g = 1; g < G; ++g) c = o::bit_and(c, a.r[g]);
         return o::bitmask(c) == (o::width == 32 ? ~0u : (1u << (o::width % 32)) - 1u);
     }
@@ -48,20 +53,24 @@ struct ints {
 
     ints() = default;
     QDIAL_INLINE ints(std::int32_t x) noexcept {
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) r[g] = o::splat(x);
     }
     /// Register g from p + g * stride.
     QDIAL_INLINE static ints load(const std::int32_t* p, std::size_t stride = width) noexcept {
         ints a;
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) a.r[g] = o::load(p + g * stride);
         return a;
     }
     QDIAL_INLINE void store(std::int32_t* p, std::size_t stride = width) const noexcept {
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) o::store(p + g * stride, r[g]);
     }
     template <class Fn>
     QDIAL_INLINE static ints map(Fn fn) noexcept {
         ints a;
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) a.r[g] = fn(g);
         return a;
     }
@@ -85,11 +94,13 @@ struct ints {
     }
     QDIAL_INLINE friend mask<Arch, G> operator>(ints a, ints b) noexcept {
         mask<Arch, G> c;
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) c.r[g] = o::gt(a.r[g], b.r[g]);
         return c;
     }
     QDIAL_INLINE friend mask<Arch, G> operator==(ints a, ints b) noexcept {
         mask<Arch, G> c;
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) c.r[g] = o::eq(a.r[g], b.r[g]);
         return c;
     }
@@ -114,20 +125,24 @@ struct floats {
 
     floats() = default;
     QDIAL_INLINE floats(float x) noexcept {
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) r[g] = o::splat(x);
     }
     /// Register g from p + g * stride.
     QDIAL_INLINE static floats load(const float* p, std::size_t stride = width) noexcept {
         floats a;
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) a.r[g] = o::load(p + g * stride);
         return a;
     }
     QDIAL_INLINE void store(float* p, std::size_t stride = width) const noexcept {
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) o::store(p + g * stride, r[g]);
     }
     template <class Fn>
     QDIAL_INLINE static floats map(Fn fn) noexcept {
         floats a;
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) a.r[g] = fn(g);
         return a;
     }
@@ -160,16 +175,19 @@ struct floats {
     }
     QDIAL_INLINE friend mask<Arch, G> operator<(floats a, floats b) noexcept {
         mask<Arch, G> c;
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) c.r[g] = o::lt(a.r[g], b.r[g]);
         return c;
     }
     QDIAL_INLINE friend mask<Arch, G> operator<=(floats a, floats b) noexcept {
         mask<Arch, G> c;
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) c.r[g] = o::le(a.r[g], b.r[g]);
         return c;
     }
     QDIAL_INLINE friend mask<Arch, G> operator==(floats a, floats b) noexcept {
         mask<Arch, G> c;
+        QDIAL_UNROLL
         for (std::size_t g = 0; g < G; ++g) c.r[g] = o::eq(a.r[g], b.r[g]);
         return c;
     }
