@@ -104,6 +104,17 @@ fetch_peer() {
     ln -s "$(cd "$peer" && ls libllama.v*.so)" "$peer/libllama.so"
 }
 
+# fetch_xsimd: build/xsimd, a newer xsimd than Debian's, as the package pythran ships it.
+newest_xsimd=$root/build/xsimd/pythran
+fetch_xsimd() {
+    [ -e "$newest_xsimd/xsimd/xsimd.hpp" ] && return 0
+    need_python
+    rm -rf "$root/build/xsimd"
+    "$root/build/python/bin/pip" download -q --disable-pip-version-check --no-deps \
+        -d "$root/build/xsimd" pythran==0.19.0 || return 1
+    (cd "$root/build/xsimd" && "$root/build/python/bin/python" -m zipfile -e ./*.whl .)
+}
+
 # fetch_gguf: the official Python reader and a peer encoder, in build/python.
 fetch_gguf() {
     need_python

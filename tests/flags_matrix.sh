@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-#   flags_matrix.sh COMPILER INCLUDE_FOLDERS(;-separated) WORK_FOLDER
+#   flags_matrix.sh COMPILER INCLUDE_FOLDERS(;-separated) WORK_FOLDER [FLAGS...]
 #
-# One compiler, many flags: every program must give the golden bytes and print the same checksums.
+# One compiler, many flags (each FLAGS one set; all of them when none is named): every program must
+# give the golden bytes and print the same checksums.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/skip.sh"
@@ -30,6 +31,7 @@ matrix=(
     "-O3 -march=native -ffp-contract=off"
     "-O2 -march=native -ffp-contract=fast -flto"
 )
+[ $# -gt 3 ] && matrix=("${@:4}")
 mkdir -p "$work"
 printf 'int main() { return 0; }\n' > "$work/lto.cpp"
 failures=0
