@@ -19,8 +19,8 @@ namespace golden {
 struct recipe_table {
     qdial::model::architecture arch;
     std::vector<qdial::model::tensor_shape> tensors;
-    std::vector<std::string> recipes;               ///< the columns
-    std::vector<std::vector<std::string>> formats;  ///< [tensor][column]
+    std::vector<std::string> recipes;                                ///< the columns
+    std::vector<std::vector<std::string>> formats;                   ///< [tensor][column]
     std::vector<std::string> mebibytes, bits_per_weight, fallbacks;  ///< [column]
 };
 
@@ -84,7 +84,8 @@ inline recipe_table read_recipe_table(const std::string& name) {
         } else if (first == "#fallback_tensors") {
             table.fallbacks = fields;
         } else {
-            qdial::model::tensor_shape tensor{first, {}, qdial::find_format(source).value().gguf_id};
+            qdial::model::tensor_shape tensor{
+                first, {}, qdial::find_format(source).value().gguf_id};
             char x = 0;
             std::istringstream(shape) >> tensor.dims[0] >> x >> tensor.dims[1] >> x >>
                 tensor.dims[2] >> x >> tensor.dims[3];

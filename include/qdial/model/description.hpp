@@ -35,8 +35,8 @@ struct per_layer {
 
 /// The hyper-parameters that choose types and size the memory. Zero means "not given".
 struct architecture {
-    std::string name;                  ///< `general.architecture`, for example "llama"
-    std::uint32_t block_count = 0;     ///< layers
+    std::string name;               ///< `general.architecture`, for example "llama"
+    std::uint32_t block_count = 0;  ///< layers
     std::uint32_t embedding_length = 0;
     std::uint32_t vocabulary_size = 0;
     std::uint32_t context_length = 0;  ///< tokens that the model was trained for
@@ -65,7 +65,7 @@ struct tensor_shape {
 /// Bytes of `shape` stored in `format`, without padding.
 /// The row length must be a multiple of the block length.
 [[nodiscard]] inline std::uint64_t bytes_in(const tensor_shape& shape,
-                                               const format_info& format) noexcept {
+                                            const format_info& format) noexcept {
     return shape.dims[0] / format.block_length * format.block_bytes * shape.rows();
 }
 

@@ -44,10 +44,10 @@ struct rule {
 /// A named mixture of formats.
 struct recipe {
     std::string_view name;
-    std::uint32_t file_type;       ///< the value of `general.file_type`
-    std::uint32_t format;          ///< for every tensor that no rule covers
-    std::uint32_t output_format;   ///< for the output head, or the embeddings that serve as one
-    std::span<const rule> rules;   ///< deviations; the first that applies wins
+    std::uint32_t file_type;      ///< the value of `general.file_type`
+    std::uint32_t format;         ///< for every tensor that no rule covers
+    std::uint32_t output_format;  ///< for the output head, or the embeddings that serve as one
+    std::span<const rule> rules;  ///< deviations; the first that applies wins
     bool importance_for_default = false;  ///< tensors in `format` need importance weights
 };
 
@@ -151,8 +151,8 @@ struct large_model {
     bool only_with_shared_heads;  ///< fewer key/value heads than query heads
 };
 inline constexpr large_model large_models[] = {
-    {"llama", 80, true},  {"qwen2", 80, false}, {"deci", 80, false},
-    {"olmo", 80, false},  {"jais2", 68, false},
+    {"llama", 80, true}, {"qwen2", 80, false}, {"deci", 80, false},
+    {"olmo", 80, false}, {"jais2", 68, false},
 };
 
 /// What a tensor gets when its rows do not divide into the blocks of the chosen format. Rows that

@@ -22,6 +22,7 @@
 
 #include "qdial/error.hpp"
 #include "qdial/formats/list.hpp"
+#include "qdial/gguf/text.hpp"
 #include "qdial/model/description.hpp"
 #include "qdial/model/recipe_tables.hpp"
 
@@ -39,7 +40,7 @@ namespace qdial::model {
 /// As `find_recipe`, but throws `error` that lists the recipes.
 [[nodiscard]] inline const recipe& get_recipe(std::string_view name) {
     if (const recipe* found = find_recipe(name)) return *found;
-    std::string message = "unknown recipe \"" + std::string(name) + "\"";
+    std::string message = "unknown recipe " + gguf::detail::quoted(name);
     if (const auto format = find_format(name); format && !format->encodable)
         message += " (" + std::string(format->name) + " cannot be encoded)";
     message += "; expected one of";
@@ -49,8 +50,8 @@ namespace qdial::model {
 
 /// A user's choice for the tensors whose names contain a match of a regular expression.
 struct type_override {
-    std::string text;     ///< as given, for messages
-    std::regex pattern;   ///< searched in the name
+    std::string text;    ///< as given, for messages
+    std::regex pattern;  ///< searched in the name
     std::uint32_t format;
 };
 
@@ -59,7 +60,7 @@ struct type_override {
 [[nodiscard]] inline std::uint32_t parse_target_format(std::string_view name,
                                                        std::string_view what) {
     const auto format = find_format(name);
-    if (!format) throw error(std::string(what) + ": unknown format \"" + std::string(name) + "\"");
+    if (!format) throw error(std::string(what) + ": unknown format " + gguf::detail::quoted(name));
     if (!format->encodable)
         throw error(std::string(what) + ": " + std::string(format->name) + " cannot be encoded");
     return format->gguf_id;
@@ -69,9 +70,8 @@ struct type_override {
 /// tensors are written. Throws `error`.
 [[nodiscard]] inline type_override parse_type_override(std::string_view text) {
     const std::size_t equals = text.rfind('=');
-    if (equals == text.npos || equals == 0)
-        throw error("type override \"" + std::string(text) + "\": expected REGEX=TYPE");
-    const std::string quoted = "type override \"" + std::string(text) + "\"";
+    const std::string quoted = "type override " + gguf::detail::quoted(text);
+    if (equals == text.npos || equals == 0) throw error(quoted + ": expected REGEX=TYPE");
     const std::uint32_t format = parse_target_format(text.substr(equals + 1), quoted);
     std::string expression(text.substr(0, equals));
     std::ranges::transform(expression, expression.begin(), qdial::detail::to_lower);
@@ -84,6 +84,7 @@ struct type_override {
 
 /// What a user may ask for on top of a recipe.
 struct plan_options {
+    std::string file;               ///< the source, for messages; may be empty
     bool pure = false;              ///< the recipe's default format for all tensors, no mixture
     bool allow_requantize = false;  ///< quantized sources may become another quantized format
     bool no_fallback = false;       ///< refuse tensors whose rows do not fit the chosen format
@@ -96,12 +97,12 @@ struct plan_options {
 
 /// What becomes of one tensor.
 struct planned_tensor {
-    std::size_t source;      ///< index in the list that the plan was made from
-    std::uint32_t format;    ///< GGUF id of the type it gets
-    bool fallback;           ///< its rows do not divide into the blocks of `chosen`
-    std::uint32_t chosen;    ///< the format before the fallback
-    std::uint64_t bytes;     ///< in `format`, without padding
-    bool needs_importance;   ///< too few bits to be of use without importance weights
+    std::size_t source;     ///< index in the list that the plan was made from
+    std::uint32_t format;   ///< GGUF id of the type it gets
+    bool fallback;          ///< its rows do not divide into the blocks of `chosen`
+    std::uint32_t chosen;   ///< the format before the fallback
+    std::uint64_t bytes;    ///< in `format`, without padding
+    bool needs_importance;  ///< too few bits to be of use without importance weights
 };
 
 /// The types of all tensors, in the order of the quantized file.
@@ -113,29 +114,41 @@ struct quantization_plan {
     std::size_t fallbacks = 0;
 
     [[nodiscard]] double bits_per_weight() const noexcept {
-        return elements == 0 ? 0.0 : 8.0 * static_cast<double>(bytes) /
-                                         static_cast<double>(elements);
+        return elements == 0 ? 0.0
+                             : 8.0 * static_cast<double>(bytes) / static_cast<double>(elements);
     }
 };
 
 namespace detail {
 
+[[noreturn]] inline void fail(const plan_options& options, const tensor_shape& tensor,
+                              const std::string& what) {
+    throw error((options.file.empty() ? "" : options.file + ": ") + "tensor " +
+                gguf::detail::quoted(tensor.name) + ": " + what);
+}
+
 /// Where a tensor stands: layer `index` of `count` (see `layers`).
 struct position {
-    int index = 0;
-    int count = 0;
+    std::int64_t index = 0;
+    std::int64_t count = 0;
 };
 
 [[nodiscard]] constexpr bool applies(layers which, position at) noexcept {
-    const int i = at.index;
-    const int n = at.count;
+    const std::int64_t i = at.index;
+    const std::int64_t n = at.count;
     switch (which) {
-        case layers::all: return true;
-        case layers::first_two: return i < 2;
-        case layers::first_four: return i < 4;
-        case layers::first_sixteenth: return i < n / 16;
-        case layers::first_eighth: return i < n / 8;
-        case layers::more: return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
+        case layers::all:
+            return true;
+        case layers::first_two:
+            return i < 2;
+        case layers::first_four:
+            return i < 4;
+        case layers::first_sixteenth:
+            return i < n / 16;
+        case layers::first_eighth:
+            return i < n / 8;
+        case layers::more:
+            return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
     }
     return false;
 }
@@ -208,11 +221,16 @@ private:
 
     [[nodiscard]] bool applies(models which) const noexcept {
         switch (which) {
-            case models::all: return true;
-            case models::falcon: return arch_.name == "falcon";
-            case models::eight_experts: return arch_.expert_count == 8;
-            case models::grouped_queries: return heads_per_kv_head(arch_) >= 4;
-            case models::with_importance: return static_cast<bool>(options_.has_importance);
+            case models::all:
+                return true;
+            case models::falcon:
+                return arch_.name == "falcon";
+            case models::eight_experts:
+                return arch_.expert_count == 8;
+            case models::grouped_queries:
+                return heads_per_kv_head(arch_) >= 4;
+            case models::with_importance:
+                return static_cast<bool>(options_.has_importance);
         }
         return false;
     }
@@ -220,23 +238,30 @@ private:
     /// Attention values are counted among themselves. Feed-forward tensors are counted too, or
     /// have their layer in the name in models with experts, where there are several a layer.
     [[nodiscard]] position next_position(tensor_role role, const tensor_shape& tensor) {
-        const int layer_count = static_cast<int>(arch_.block_count);
+        const std::int64_t layer_count = arch_.block_count;
         switch (role) {
-            case tensor_role::attention_value: return {next_value_++, value_count_};
-            case tensor_role::ffn_up: return ffn_position(next_up_, layer_count, tensor);
-            case tensor_role::ffn_gate: return ffn_position(next_gate_, layer_count, tensor);
-            case tensor_role::ffn_down: return ffn_position(next_down_, layer_count, tensor);
-            default: return {};
+            case tensor_role::attention_value:
+                return {next_value_++, value_count_};
+            case tensor_role::ffn_up:
+                return ffn_position(next_up_, layer_count, tensor);
+            case tensor_role::ffn_gate:
+                return ffn_position(next_gate_, layer_count, tensor);
+            case tensor_role::ffn_down:
+                return ffn_position(next_down_, layer_count, tensor);
+            default:
+                return {};
         }
     }
 
-    [[nodiscard]] position ffn_position(int& next, int count, const tensor_shape& tensor) const {
-        const int counted = next++;
+    [[nodiscard]] position ffn_position(std::int64_t& next, std::int64_t count,
+                                        const tensor_shape& tensor) const {
+        const std::int64_t counted = next++;
         if (arch_.expert_count <= 1) return {counted, count};
         const auto layer = block_index(tensor.name);
         if (!layer || *layer < 0 || *layer >= count) {
-            throw error("tensor " + tensor.name + ": expected a name that starts with blk.N, N in 0.." +
-                        std::to_string(count - 1) + ", to tell the layer of a model with experts");
+            fail(options_, tensor,
+                 "found a name without a layer, expected one that starts with blk.N, N below " +
+                     std::to_string(count) + ", because the model has experts");
         }
         return {*layer, count};
     }
@@ -245,8 +270,8 @@ private:
     const architecture& arch_;
     const plan_options& options_;
     bool tied_ = true;  ///< no output head: the embeddings serve as one
-    int value_count_ = 0;
-    int next_value_ = 0, next_up_ = 0, next_gate_ = 0, next_down_ = 0;
+    std::int64_t value_count_ = 0;
+    std::int64_t next_value_ = 0, next_up_ = 0, next_gate_ = 0, next_down_ = 0;
 };
 
 /// The format for rows of this length: `chosen` or its substitute.
@@ -261,7 +286,8 @@ private:
 }
 
 [[nodiscard]] inline planned_tensor plan_tensor(const recipe& made_from, type_chooser& chooser,
-                                                const tensor_shape& tensor) {
+                                                const tensor_shape& tensor,
+                                                const plan_options& options) {
     planned_tensor planned{};
     planned.format = planned.chosen = tensor.format;
     if (may_be_quantized(tensor)) {
@@ -275,7 +301,7 @@ private:
     }
     const auto info = find_format(planned.format);
     if (!info)
-        throw error("tensor " + tensor.name + ": " + format_name(planned.format) + " is unknown");
+        fail(options, tensor, "found " + format_name(planned.format) + ", expected a known type");
     planned.bytes = bytes_in(tensor, *info);
     return planned;
 }
@@ -297,7 +323,7 @@ private:
     quantization_plan plan{&made_from, {}};
     plan.tensors.reserve(tensors.size());
     for (const std::size_t source : order) {
-        planned_tensor planned = detail::plan_tensor(made_from, chooser, tensors[source]);
+        planned_tensor planned = detail::plan_tensor(made_from, chooser, tensors[source], options);
         planned.source = source;
         plan.bytes += planned.bytes;
         plan.elements += tensors[source].elements();
@@ -314,9 +340,7 @@ inline void check_plan(const quantization_plan& plan, std::span<const tensor_sha
                        const plan_options& options = {}) {
     for (const planned_tensor& planned : plan.tensors) {
         const tensor_shape& tensor = tensors[planned.source];
-        const auto refuse = [&](const std::string& why) {
-            throw error("tensor " + tensor.name + ": " + why);
-        };
+        const auto refuse = [&](const std::string& why) { detail::fail(options, tensor, why); };
         if (planned.fallback && options.no_fallback) {
             refuse("rows of " + std::to_string(tensor.dims[0]) + " do not divide into blocks of " +
                    format_name(planned.chosen) + ", and falling back to " +
