@@ -2,6 +2,7 @@
 #pragma once
 
 #include "qdial/formats/format.hpp"
+#include "qdial/kernels/super_block_packing.hpp"
 
 namespace qdial {
 
@@ -24,3 +25,48 @@ struct q2_k {
 static_assert(sizeof(q2_k::block) == 84);
 
 }  // namespace qdial
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct encoder<q2_k, Arch> {
+    static void rows(const float* x, std::size_t rows, std::size_t row_length,
+                     const float* importance, q2_k::block* out) noexcept {
+        const std::size_t per_row = row_length / q2_k::block_length;
+        encode_super_blocks<q2_k, Arch>(x, rows * per_row, per_row, importance, out,
+                                         [](auto& lanes, bool weighted, auto& bytes) {
+                                             encode(lanes, weighted, bytes);
+                                         });
+    }
+
+private:
+    using I = ints<Arch>;
+    using lanes_type = super_block_lanes<Arch>;
+
+    static void encode(lanes_type& lanes, bool weighted,
+                                    lane_bytes<sizeof(q2_k::block), Arch>& bytes) noexcept {
+        if (weighted) {
+            lanes.weight_by_importance(1.0f);
+            pack(lanes, by_square::encode(lanes, {-0.9f, 0.05f, 36}, true), bytes);
+        } else {
+            lanes.set_weights([](std::size_t, auto v) { return abs(v); });
+            pack(lanes, by_magnitude::encode(lanes, {-0.5f, 0.1f, 15}, false), bytes);
+        }
+    }
+
+    // Without importance the reference minimises the absolute error here, not the square.
+    using by_magnitude = affine_k<3, 16, 15, true>;
+    using by_square = affine_k<3, 16, 15, false>;
+
+    template <class Result>
+    static void pack(const lanes_type& lanes, const Result& r,
+                                  lane_bytes<sizeof(q2_k::block), Arch>& bytes) noexcept {
+        bytes.set_bytes(0, 4, [&](std::size_t s) {
+            return r.scale[s] | simd::shl<4>(r.minimum[s]);
+        });
+        bytes.set_bytes(4, 16, [&](std::size_t b) { return two_bit_plane(lanes, b); });
+        bytes.set_word(20, r.d | simd::shl<16>(r.dmin));
+    }
+};
+
+}  // namespace qdial::kernels

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "qdial/formats/format.hpp"
+#include "qdial/kernels/super_block_packing.hpp"
 
 namespace qdial {
 
@@ -24,3 +25,92 @@ struct q3_k {
 static_assert(sizeof(q3_k::block) == 110);
 
 }  // namespace qdial
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct encoder<q3_k, Arch> {
+    static void rows(const float* x, std::size_t rows, std::size_t row_length,
+                     const float* importance, q3_k::block* out) noexcept {
+        const std::size_t per_row = row_length / q3_k::block_length;
+        encode_super_blocks<q3_k, Arch>(x, rows * per_row, per_row, importance, out,
+                                         [](auto& lanes, bool weighted, auto& bytes) {
+                                             encode(lanes, weighted, bytes);
+                                         });
+    }
+
+private:
+    using F = floats<Arch>;
+    using I = ints<Arch>;
+    using lanes_type = super_block_lanes<Arch>;
+    using family = symmetric_k<4>;
+
+    static void encode(lanes_type& lanes, bool weighted,
+                                    lane_bytes<sizeof(q3_k::block), Arch>& bytes) noexcept {
+        alignas(64) float scales[16 * F::width];
+        I codes[16], d;
+        if (weighted) {
+            lanes.weight_by_importance(2.0f);
+            family::template each_sub_block<lanes_type::groups>(lanes, scales, [](auto* x, auto* w, auto* out) {
+                return search_symmetric<4, 16, Arch, lanes_type::groups>(x, w, out);
+            });
+            d = scales_by_importance(lanes, scales, codes);
+        } else {
+            // Each step of a sweep waits for the last; more groups fill the wait.
+            constexpr std::size_t G = 2 * lanes_type::groups;
+            family::template each_sub_block<G>(lanes, scales, [](auto* x, auto*, auto* out) {
+                return search_by_sweeps<4, 16, Arch, 2 * lanes_type::groups>(x, out);
+            });
+            d = scales_by_largest(scales, codes);
+        }
+        family::requantize(lanes, from_half(d), codes);
+        pack(lanes, codes, d, bytes);
+    }
+
+    /// Six-bit codes -32 .. 31 relative to the scale of largest magnitude.
+    static I scales_by_largest(const float* scales, I* codes) noexcept {
+        F extreme, magnitude;
+        find_extreme<16>(scales, extreme, magnitude);
+        const auto zero = extreme == F(0.0f);
+        const F inverse = F(-32.0f) / select(zero, F(1.0f), extreme);
+        for (std::size_t s = 0; s < 16; ++s) {
+            // The reference passes the code through an int8.
+            const I wrapped = simd::sar<24>(
+                simd::shl<24>(nearest_int(inverse * F::load(scales + s * F::width))));
+            codes[s] = select(zero, I(-32), min(max(wrapped, I(-32)), I(31)));
+        }
+        return select(zero, I(0), to_half(F(1.0f) / inverse));
+    }
+
+    static I scales_by_importance(const lanes_type& lanes, const float* scales,
+                                               I* codes) noexcept {
+        alignas(64) float sums[16 * F::width], found[16 * F::width];
+        for (std::size_t s = 0; s < 16; ++s) {
+            F sum(0.0f);
+            for (std::size_t e = 16 * s; e < 16 * s + 16; ++e)
+                sum = sum + F::load(lanes.w + e * F::width);
+            sum.store(sums + s * F::width);
+        }
+        const F scale = search_symmetric<32, 16, Arch, 1>(scales, sums, found);
+        for (std::size_t s = 0; s < 16; ++s) codes[s] = truncate(F::load(found + s * F::width));
+        return to_half(scale);
+    }
+
+    static void pack(const lanes_type& lanes, const I* scale, I d,
+                                  lane_bytes<sizeof(q3_k::block), Arch>& bytes) noexcept {
+        bytes.set_bytes(0, 8, [&](std::size_t l) { return bit_plane<2>(lanes, l); });
+        bytes.set_bytes(8, 16, [&](std::size_t b) { return two_bit_plane(lanes, b); });
+        const auto code = [&](std::size_t s) { return scale[s] + I(32); };
+        bytes.set_bytes(24, 3, [&](std::size_t b) -> I {
+            if (b < 8)
+                return (code(b) & I(15)) | simd::shl<4>(code(b + 8) & I(15));
+            const auto high = [&](std::size_t s) { return simd::sar<4>(code(s)); };
+            const std::size_t s = b - 8;
+            return high(s) | simd::shl<2>(high(s + 4)) | simd::shl<4>(high(s + 8)) |
+                   simd::shl<6>(high(s + 12));
+        });
+        bytes.set_word(27, d);
+    }
+};
+
+}  // namespace qdial::kernels

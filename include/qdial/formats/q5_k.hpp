@@ -2,6 +2,7 @@
 #pragma once
 
 #include "qdial/formats/format.hpp"
+#include "qdial/kernels/super_block_packing.hpp"
 
 namespace qdial {
 
@@ -25,3 +26,39 @@ struct q5_k {
 static_assert(sizeof(q5_k::block) == 176);
 
 }  // namespace qdial
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct encoder<q5_k, Arch> {
+    static void rows(const float* x, std::size_t rows, std::size_t row_length,
+                     const float* importance, q5_k::block* out) noexcept {
+        const std::size_t per_row = row_length / q5_k::block_length;
+        encode_super_blocks<q5_k, Arch>(x, rows * per_row, per_row, importance, out,
+                                         [](auto& lanes, bool weighted, auto& bytes) {
+                                             encode(lanes, weighted, bytes);
+                                         });
+    }
+
+private:
+    using I = ints<Arch>;
+    using lanes_type = super_block_lanes<Arch>;
+    using family = affine_k<31, 32, 63, false>;
+
+    static void encode(lanes_type& lanes, bool weighted,
+                                    lane_bytes<sizeof(q5_k::block), Arch>& bytes) noexcept {
+        if (weighted)
+            lanes.weight_by_importance(2.0f);
+        else
+            weight_by_magnitude<32>(lanes);
+        const auto r = family::encode(
+            lanes, weighted ? affine_grid{-0.9f, 0.05f, 36} : affine_grid{-0.5f, 0.1f, 15},
+            weighted);
+        bytes.set_word(0, r.d | simd::shl<16>(r.dmin));
+        pack_six_bit_pairs<1>(r, bytes);
+        bytes.set_bytes(4, 8, [&](std::size_t l) { return bit_plane<4>(lanes, l); });
+        bytes.set_bytes(12, 32, [&](std::size_t b) { return four_bit_plane(lanes, b); });
+    }
+};
+
+}  // namespace qdial::kernels

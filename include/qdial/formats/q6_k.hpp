@@ -2,6 +2,7 @@
 #pragma once
 
 #include "qdial/formats/format.hpp"
+#include "qdial/kernels/super_block_packing.hpp"
 
 namespace qdial {
 
@@ -24,3 +25,65 @@ struct q6_k {
 static_assert(sizeof(q6_k::block) == 210);
 
 }  // namespace qdial
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct encoder<q6_k, Arch> {
+    static void rows(const float* x, std::size_t rows, std::size_t row_length,
+                     const float* importance, q6_k::block* out) noexcept {
+        const std::size_t per_row = row_length / q6_k::block_length;
+        encode_super_blocks<q6_k, Arch>(x, rows * per_row, per_row, importance, out,
+                                         [](auto& lanes, bool weighted, auto& bytes) {
+                                             encode(lanes, weighted, bytes);
+                                         });
+    }
+
+private:
+    using F = floats<Arch>;
+    using I = ints<Arch>;
+    using lanes_type = super_block_lanes<Arch>;
+    using family = symmetric_k<32>;
+
+    static void encode(lanes_type& lanes, bool weighted,
+                                    lane_bytes<sizeof(q6_k::block), Arch>& bytes) noexcept {
+        alignas(64) float scales[16 * F::width];
+        // With importance the reference takes it as the weight, without the square root.
+        if (!weighted) lanes.set_weights([](std::size_t, auto v) { return v * v; });
+        family::template each_sub_block<lanes_type::groups>(lanes, scales, [](auto* x, auto* w, auto* out) {
+            return search_symmetric<32, 16, Arch, lanes_type::groups>(x, w, out);
+        });
+        F extreme, magnitude;
+        find_extreme<16>(scales, extreme, magnitude);
+        const auto zero = magnitude < F(negligible);
+        const F inverse = F(-128.0f) / select(zero, F(1.0f), extreme);
+        const I d = to_half(F(1.0f) / inverse);
+        I codes[16];
+        for (std::size_t s = 0; s < 16; ++s)
+            codes[s] = min(I(127), nearest_int(inverse * F::load(scales + s * F::width)));
+        family::requantize(lanes, from_half(d), codes);
+        pack(lanes, codes, d, bytes);
+        // A negligible super-block is all zero bytes.
+        if (any(zero))
+            for (std::size_t k = 0; k < 53; ++k)
+                bytes.set_word(k, select(zero, I(0), bytes.word(k)));
+    }
+
+    static void pack(const lanes_type& lanes, const I* scale, I d,
+                                  lane_bytes<sizeof(q6_k::block), Arch>& bytes) noexcept {
+        bytes.set_bytes(0, 32, [&](std::size_t b) {
+            const std::size_t e = b / 64 * 128 + b % 64;
+            return (lanes.code(e) & I(15)) | simd::shl<4>(lanes.code(e + 64) & I(15));
+        });
+        bytes.set_bytes(32, 16, [&](std::size_t b) {
+            const std::size_t e = b / 32 * 128 + b % 32;
+            const auto high = [&](std::size_t k) { return simd::sar<4>(lanes.code(k)); };
+            return high(e) | simd::shl<2>(high(e + 32)) | simd::shl<4>(high(e + 64)) |
+                   simd::shl<6>(high(e + 96));
+        });
+        bytes.set_bytes(48, 4, [&](std::size_t s) { return scale[s] & I(255); });
+        bytes.set_word(52, d);
+    }
+};
+
+}  // namespace qdial::kernels
