@@ -26,8 +26,11 @@
 /// safe that is linked from files with different -m flags: nothing of it is left to be merged.
 #if defined(_MSC_VER) && !defined(__clang__)
 #define QDIAL_INLINE __forceinline
+#define QDIAL_INLINE_LAMBDA
 #else
 #define QDIAL_INLINE inline __attribute__((always_inline))
+/// The same for a lambda: [&](int x) QDIAL_INLINE_LAMBDA { … }
+#define QDIAL_INLINE_LAMBDA __attribute__((always_inline))
 #endif
 
 /// Before a loop over registers: unrolls it also under -O2, where gcc otherwise keeps the registers

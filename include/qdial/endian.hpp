@@ -2,24 +2,33 @@
 #pragma once
 
 #include <bit>
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "qdial/config.hpp"
 
 namespace qdial {
 
 /// Converts between the host's byte order and little-endian, the order of GGUF's fields.
-QDIAL_INLINE constexpr std::uint16_t little_endian(std::uint16_t x) noexcept {
-    if constexpr (std::endian::native == std::endian::big)
-        return static_cast<std::uint16_t>((x << 8) | (x >> 8));
-    else
+template <std::unsigned_integral T>
+QDIAL_INLINE constexpr T little_endian(T x) noexcept {
+    if constexpr (std::endian::native == std::endian::big) {
+        T swapped = 0;
+        for (std::size_t k = 0; k < sizeof(T); ++k, x = static_cast<T>(x >> 7 >> 1))
+            swapped = static_cast<T>((swapped << 7 << 1) | (x & 0xFF));
+        return swapped;
+    } else {
         return x;
+    }
 }
-QDIAL_INLINE constexpr std::uint32_t little_endian(std::uint32_t x) noexcept {
-    if constexpr (std::endian::native == std::endian::big)
-        return (x << 24) | ((x & 0xFF00u) << 8) | ((x >> 8) & 0xFF00u) | (x >> 24);
-    else
-        return x;
+/// The same for signed integers of 16 and floats of 32 bits.
+template <class T>
+    requires(std::signed_integral<T> && sizeof(T) == 2) || std::same_as<T, float>
+QDIAL_INLINE constexpr T little_endian(T x) noexcept {
+    using U = std::conditional_t<sizeof(T) == 2, std::uint16_t, std::uint32_t>;
+    return std::bit_cast<T>(little_endian(std::bit_cast<U>(x)));
 }
 
 }  // namespace qdial

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "qdial/formats/format.hpp"
+#include "qdial/formats/q8_k.hpp"
+#include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/super_block_packing.hpp"
 
 namespace qdial {
@@ -14,6 +16,7 @@ struct q2_k {
     static constexpr bool encodable = true;
     static constexpr bool decodable = true;
     static constexpr bool is_float = false;
+    using activation = q8_k;
 
     struct block {
         std::uint8_t scales[16];  ///< per 16 elements: scale (low nibble), minimum (high)
@@ -25,6 +28,38 @@ struct q2_k {
 static_assert(sizeof(q2_k::block) == 84);
 
 }  // namespace qdial
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct decoder<q2_k, Arch> {
+    using B = simd::byte_ops<Arch>;
+    static constexpr bool signed_codes = false;
+    static constexpr int offset = 0;
+    static constexpr bool has_minimum = true;
+    static constexpr std::size_t sub_block = 16;
+
+    QDIAL_INLINE static std::uint16_t scale(const q2_k::block& b) noexcept {
+        return little_endian(b.d);
+    }
+    QDIAL_INLINE static std::uint16_t minimum(const q2_k::block& b) noexcept {
+        return little_endian(b.dmin);
+    }
+    QDIAL_INLINE static simd::sixteen_bytes sub_scales(const q2_k::block& b) noexcept {
+        constexpr std::uint64_t nibbles = 0x0F0F0F0F0F0F0F0Fu;
+        return {load_u64(b.scales) & nibbles, load_u64(b.scales + 8) & nibbles};
+    }
+    QDIAL_INLINE static simd::sixteen_bytes sub_minima(const q2_k::block& b) noexcept {
+        constexpr std::uint64_t nibbles = 0x0F0F0F0F0F0F0F0Fu;
+        return {load_u64(b.scales) >> 4 & nibbles, load_u64(b.scales + 8) >> 4 & nibbles};
+    }
+    template <std::size_t Group>
+    QDIAL_INLINE static typename B::bytes codes(const q2_k::block& b) noexcept {
+        return B::template move_bits<2 * (Group % 4), 0, 2>(B::load(b.qs + 32 * (Group / 4)));
+    }
+};
+
+}  // namespace qdial::kernels
 
 namespace qdial::kernels {
 

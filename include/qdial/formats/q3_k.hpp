@@ -2,6 +2,8 @@
 #pragma once
 
 #include "qdial/formats/format.hpp"
+#include "qdial/formats/q8_k.hpp"
+#include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/super_block_packing.hpp"
 
 namespace qdial {
@@ -14,6 +16,7 @@ struct q3_k {
     static constexpr bool encodable = true;
     static constexpr bool decodable = true;
     static constexpr bool is_float = false;
+    using activation = q8_k;
 
     struct block {
         std::uint8_t hmask[32];   ///< third bits: element e at bit e/32 of byte e%32
@@ -25,6 +28,48 @@ struct q3_k {
 static_assert(sizeof(q3_k::block) == 110);
 
 }  // namespace qdial
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct decoder<q3_k, Arch> {
+    using B = simd::byte_ops<Arch>;
+    static constexpr bool signed_codes = false;
+    static constexpr int offset = 4;
+    static constexpr bool has_minimum = false;
+    static constexpr std::size_t sub_block = 16;
+
+    QDIAL_INLINE static std::uint16_t scale(const q3_k::block& b) noexcept {
+        return little_endian(b.d);
+    }
+    QDIAL_INLINE static simd::sixteen_bytes sub_scales(const q3_k::block& b) noexcept {
+        constexpr std::uint64_t nibbles = 0x0F0F0F0F0F0F0F0Fu;
+        const std::uint64_t low = load_u64(b.scales);
+        const std::uint32_t high = load_u32(b.scales + 8);
+        return {minus_32((low & nibbles) | two_bits<0>(high) | two_bits<2>(high) << 32),
+                minus_32((low >> 4 & nibbles) | two_bits<4>(high) | two_bits<6>(high) << 32)};
+    }
+    template <std::size_t Group>
+    QDIAL_INLINE static typename B::bytes codes(const q3_k::block& b) noexcept {
+        const auto low =
+            B::template move_bits<2 * (Group % 4), 0, 2>(B::load(b.qs + 32 * (Group / 4)));
+        return B::bit_or(low, B::template move_bits<Group, 2, 1>(B::load(b.hmask)));
+    }
+
+private:
+    /// Bits `Shift` and `Shift` + 1 of each byte at bits 4 and 5.
+    template <int Shift>
+    QDIAL_INLINE static std::uint64_t two_bits(std::uint32_t bytes) noexcept {
+        return (bytes >> Shift & 0x03030303u) << 4;
+    }
+    /// Bytes of 0 … 63, each less 32: bit 7 keeps the borrows apart.
+    QDIAL_INLINE static std::uint64_t minus_32(std::uint64_t bytes) noexcept {
+        constexpr std::uint64_t ones = 0x0101010101010101u;
+        return ((bytes | 0x80 * ones) - 0x20 * ones) ^ 0x80 * ones;
+    }
+};
+
+}  // namespace qdial::kernels
 
 namespace qdial::kernels {
 
@@ -79,7 +124,7 @@ private:
                 simd::shl<24>(nearest_int(inverse * F::load(scales + s * F::width))));
             codes[s] = select(zero, I(-32), min(max(wrapped, I(-32)), I(31)));
         }
-        return select(zero, I(0), to_half(F(1.0f) / inverse));
+        return select(zero, I(0), scale_to_half(F(1.0f) / inverse));
     }
 
     static I scales_by_importance(const lanes_type& lanes, const float* scales,
@@ -93,7 +138,7 @@ private:
         }
         const F scale = search_symmetric<32, 16, Arch, 1>(scales, sums, found);
         for (std::size_t s = 0; s < 16; ++s) codes[s] = truncate(F::load(found + s * F::width));
-        return to_half(scale);
+        return scale_to_half(scale);
     }
 
     static void pack(const lanes_type& lanes, const I* scale, I d,

@@ -2,6 +2,9 @@
 #pragma once
 
 #include "qdial/formats/format.hpp"
+#include "qdial/formats/q8_0.hpp"
+#include "qdial/kernels/decoder.hpp"
+#include "qdial/kernels/blocks_32.hpp"
 
 namespace qdial {
 
@@ -13,6 +16,7 @@ struct q4_0 {
     static constexpr bool encodable = true;
     static constexpr bool decodable = true;
     static constexpr bool is_float = false;
+    using activation = q8_0;
 
     struct block {
         std::uint16_t d;       ///< scale, binary16
@@ -22,3 +26,31 @@ struct q4_0 {
 static_assert(sizeof(q4_0::block) == 18);
 
 }  // namespace qdial
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct decoder<q4_0, Arch> {
+    using B = simd::byte_ops<Arch>;
+    static constexpr bool signed_codes = false;
+    static constexpr int offset = 8;
+    static constexpr bool has_minimum = false;
+    static constexpr std::size_t sub_block = 0;
+
+    QDIAL_INLINE static std::uint16_t scale(const q4_0::block& b) noexcept {
+        return little_endian(b.d);
+    }
+    template <std::size_t Group>
+    QDIAL_INLINE static typename B::bytes codes(const q4_0::block& b) noexcept {
+        return B::load_nibbles(b.qs);
+    }
+};
+
+}  // namespace qdial::kernels
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct encoder<q4_0, Arch> : symmetric_32<q4_0, 8, Arch> {};
+
+}  // namespace qdial::kernels

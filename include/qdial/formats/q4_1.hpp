@@ -2,6 +2,9 @@
 #pragma once
 
 #include "qdial/formats/format.hpp"
+#include "qdial/formats/q8_1.hpp"
+#include "qdial/kernels/decoder.hpp"
+#include "qdial/kernels/blocks_32.hpp"
 
 namespace qdial {
 
@@ -13,6 +16,7 @@ struct q4_1 {
     static constexpr bool encodable = true;
     static constexpr bool decodable = true;
     static constexpr bool is_float = false;
+    using activation = q8_1;
 
     struct block {
         std::uint16_t d;       ///< scale, binary16
@@ -23,3 +27,34 @@ struct q4_1 {
 static_assert(sizeof(q4_1::block) == 20);
 
 }  // namespace qdial
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct decoder<q4_1, Arch> {
+    using B = simd::byte_ops<Arch>;
+    static constexpr bool signed_codes = false;
+    static constexpr int offset = 0;
+    static constexpr bool has_minimum = true;
+    static constexpr std::size_t sub_block = 0;
+
+    QDIAL_INLINE static std::uint16_t scale(const q4_1::block& b) noexcept {
+        return little_endian(b.d);
+    }
+    QDIAL_INLINE static std::uint16_t minimum(const q4_1::block& b) noexcept {
+        return little_endian(b.m);
+    }
+    template <std::size_t Group>
+    QDIAL_INLINE static typename B::bytes codes(const q4_1::block& b) noexcept {
+        return B::load_nibbles(b.qs);
+    }
+};
+
+}  // namespace qdial::kernels
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct encoder<q4_1, Arch> : affine_32<q4_1, 15, Arch> {};
+
+}  // namespace qdial::kernels

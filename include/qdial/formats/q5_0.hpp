@@ -2,6 +2,9 @@
 #pragma once
 
 #include "qdial/formats/format.hpp"
+#include "qdial/formats/q8_0.hpp"
+#include "qdial/kernels/decoder.hpp"
+#include "qdial/kernels/blocks_32.hpp"
 
 namespace qdial {
 
@@ -13,6 +16,7 @@ struct q5_0 {
     static constexpr bool encodable = true;
     static constexpr bool decodable = true;
     static constexpr bool is_float = false;
+    using activation = q8_0;
 
     struct block {
         std::uint16_t d;       ///< scale, binary16
@@ -23,3 +27,32 @@ struct q5_0 {
 static_assert(sizeof(q5_0::block) == 22);
 
 }  // namespace qdial
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct decoder<q5_0, Arch> {
+    using B = simd::byte_ops<Arch>;
+    static constexpr bool signed_codes = false;
+    static constexpr int offset = 16;
+    static constexpr bool has_minimum = false;
+    static constexpr std::size_t sub_block = 0;
+
+    QDIAL_INLINE static std::uint16_t scale(const q5_0::block& b) noexcept {
+        return little_endian(b.d);
+    }
+    template <std::size_t Group>
+    QDIAL_INLINE static typename B::bytes codes(const q5_0::block& b) noexcept {
+        const auto fifth = B::bit_and(B::load_bit_mask(b.qh), B::splat(16));
+        return B::bit_or(B::load_nibbles(b.qs), fifth);
+    }
+};
+
+}  // namespace qdial::kernels
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct encoder<q5_0, Arch> : symmetric_32<q5_0, 16, Arch> {};
+
+}  // namespace qdial::kernels

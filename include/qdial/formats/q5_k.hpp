@@ -2,6 +2,8 @@
 #pragma once
 
 #include "qdial/formats/format.hpp"
+#include "qdial/formats/q8_k.hpp"
+#include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/super_block_packing.hpp"
 
 namespace qdial {
@@ -14,6 +16,7 @@ struct q5_k {
     static constexpr bool encodable = true;
     static constexpr bool decodable = true;
     static constexpr bool is_float = false;
+    using activation = q8_k;
 
     struct block {
         std::uint16_t d;          ///< super-block scale of the scales, binary16
@@ -26,6 +29,38 @@ struct q5_k {
 static_assert(sizeof(q5_k::block) == 176);
 
 }  // namespace qdial
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct decoder<q5_k, Arch> {
+    using B = simd::byte_ops<Arch>;
+    static constexpr bool signed_codes = false;
+    static constexpr int offset = 0;
+    static constexpr bool has_minimum = true;
+    static constexpr std::size_t sub_block = 32;
+
+    QDIAL_INLINE static std::uint16_t scale(const q5_k::block& b) noexcept {
+        return little_endian(b.d);
+    }
+    QDIAL_INLINE static std::uint16_t minimum(const q5_k::block& b) noexcept {
+        return little_endian(b.dmin);
+    }
+    QDIAL_INLINE static simd::sixteen_bytes sub_scales(const q5_k::block& b) noexcept {
+        return six_bit_scales(b.scales);
+    }
+    QDIAL_INLINE static simd::sixteen_bytes sub_minima(const q5_k::block& b) noexcept {
+        return six_bit_minima(b.scales);
+    }
+    template <std::size_t Group>
+    QDIAL_INLINE static typename B::bytes codes(const q5_k::block& b) noexcept {
+        const auto low =
+            B::template move_bits<4 * (Group % 2), 0, 4>(B::load(b.qs + 32 * (Group / 2)));
+        return B::bit_or(low, B::template move_bits<Group, 4, 1>(B::load(b.qh)));
+    }
+};
+
+}  // namespace qdial::kernels
 
 namespace qdial::kernels {
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "qdial/formats/format.hpp"
+#include "qdial/formats/q8_k.hpp"
+#include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/super_block_packing.hpp"
 
 namespace qdial {
@@ -14,6 +16,7 @@ struct q6_k {
     static constexpr bool encodable = true;
     static constexpr bool decodable = true;
     static constexpr bool is_float = false;
+    using activation = q8_k;
 
     struct block {
         std::uint8_t ql[128];     ///< low nibbles: byte 64h + 32(r&1) + l, nibble r>>1
@@ -25,6 +28,36 @@ struct q6_k {
 static_assert(sizeof(q6_k::block) == 210);
 
 }  // namespace qdial
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct decoder<q6_k, Arch> {
+    using B = simd::byte_ops<Arch>;
+    static constexpr bool signed_codes = false;
+    static constexpr int offset = 32;
+    static constexpr bool has_minimum = false;
+    static constexpr std::size_t sub_block = 16;
+
+    QDIAL_INLINE static std::uint16_t scale(const q6_k::block& b) noexcept {
+        return little_endian(b.d);
+    }
+    QDIAL_INLINE static simd::sixteen_bytes sub_scales(const q6_k::block& b) noexcept {
+        std::uint8_t bytes[16];
+        std::memcpy(bytes, b.scales, 16);
+        return {load_u64(bytes), load_u64(bytes + 8)};
+    }
+    template <std::size_t Group>
+    QDIAL_INLINE static typename B::bytes codes(const q6_k::block& b) noexcept {
+        constexpr std::size_t half = Group / 4, part = Group % 4;
+        const auto low = B::template move_bits<4 * (part / 2), 0, 4>(
+            B::load(b.ql + 64 * half + 32 * (part % 2)));
+        const auto high = B::template move_bits<2 * part, 4, 2>(B::load(b.qh + 32 * half));
+        return B::bit_or(low, high);
+    }
+};
+
+}  // namespace qdial::kernels
 
 namespace qdial::kernels {
 
@@ -57,7 +90,7 @@ private:
         find_extreme<16>(scales, extreme, magnitude);
         const auto zero = magnitude < F(negligible);
         const F inverse = F(-128.0f) / select(zero, F(1.0f), extreme);
-        const I d = to_half(F(1.0f) / inverse);
+        const I d = scale_to_half(F(1.0f) / inverse);
         I codes[16];
         for (std::size_t s = 0; s < 16; ++s)
             codes[s] = min(I(127), nearest_int(inverse * F::load(scales + s * F::width)));

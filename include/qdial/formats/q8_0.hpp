@@ -2,6 +2,11 @@
 #pragma once
 
 #include "qdial/formats/format.hpp"
+#include "qdial/kernels/decoder.hpp"
+#include "qdial/endian.hpp"
+#include "qdial/float16.hpp"
+#include "qdial/kernels/encode_q8.hpp"
+#include "qdial/kernels/encoder.hpp"
 
 namespace qdial {
 
@@ -13,6 +18,7 @@ struct q8_0 {
     static constexpr bool encodable = true;
     static constexpr bool decodable = true;
     static constexpr bool is_float = false;
+    using activation = q8_0;
 
     struct block {
         std::uint16_t d;       ///< scale, binary16
@@ -22,3 +28,38 @@ struct q8_0 {
 static_assert(sizeof(q8_0::block) == 34);
 
 }  // namespace qdial
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct decoder<q8_0, Arch> {
+    using B = simd::byte_ops<Arch>;
+    static constexpr bool signed_codes = true;
+    static constexpr int offset = 0;
+    static constexpr bool has_minimum = false;
+    static constexpr std::size_t sub_block = 0;
+
+    QDIAL_INLINE static std::uint16_t scale(const q8_0::block& b) noexcept {
+        return little_endian(b.d);
+    }
+    template <std::size_t Group>
+    QDIAL_INLINE static typename B::bytes codes(const q8_0::block& b) noexcept {
+        return B::load(b.qs);
+    }
+};
+
+}  // namespace qdial::kernels
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct encoder<q8_0, Arch> {
+    /// Importance is ignored, as in the reference.
+    static void rows(const float* x, std::size_t rows, std::size_t row_length, const float*,
+                     q8_0::block* out) noexcept {
+        for (std::size_t b = 0; b < rows * row_length / 32; ++b)
+            out[b].d = little_endian(to_float16(encode_q8<Arch>(x + 32 * b, out[b].qs)).bits);
+    }
+};
+
+}  // namespace qdial::kernels

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "qdial/formats/format.hpp"
+#include "qdial/kernels/decoder.hpp"
 
 namespace qdial {
 
@@ -23,3 +24,24 @@ struct q8_k {
 static_assert(sizeof(q8_k::block) == 292);
 
 }  // namespace qdial
+
+namespace qdial::kernels {
+
+template <class Arch>
+struct decoder<q8_k, Arch> {
+    using B = simd::byte_ops<Arch>;
+    static constexpr bool signed_codes = true;
+    static constexpr int offset = 0;
+    static constexpr bool has_minimum = false;
+    static constexpr std::size_t sub_block = 0;
+
+    QDIAL_INLINE static float scale(const q8_k::block& b) noexcept {
+        return little_endian(b.d);
+    }
+    template <std::size_t Group>
+    QDIAL_INLINE static typename B::bytes codes(const q8_k::block& b) noexcept {
+        return B::load(b.qs + 32 * Group);
+    }
+};
+
+}  // namespace qdial::kernels

@@ -9,10 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "qdial/endian.hpp"
-#include "qdial/float16.hpp"
-#include "qdial/formats/q8_0.hpp"
-#include "qdial/simd/lanes.hpp"
+#include "qdial/kernels/rounding.hpp"
 
 namespace qdial::kernels {
 
@@ -30,9 +27,7 @@ float encode_q8_with_non_finite(const float* x, std::int8_t* codes) noexcept {
     const float inverse = d != 0.0f ? 1.0f / d : 0.0f;
     for (std::size_t j = 0; j < 32; ++j) {
         const float rounded = std::round(simd::unfused(x[j] * inverse));
-        const bool fits = std::fabs(rounded) < 0x1p31f;
-        const auto integer = fits ? static_cast<std::int32_t>(rounded) : 0;
-        codes[j] = static_cast<std::int8_t>(static_cast<std::uint8_t>(integer & 0xFF));
+        codes[j] = static_cast<std::int8_t>(truncate_as_x86(rounded) & 0xFF);
     }
     return d;
 }
@@ -66,12 +61,6 @@ QDIAL_INLINE float encode_q8(const float* x, std::int8_t* codes) noexcept {
     const F shifted = scaled + F::map([&](std::size_t g) { return O::from_bits(half.r[g]); });
     O::template store_i8<G>(codes, truncate(shifted).r);
     return d;
-}
-
-/// Encodes 32 elements as the reference does (amax / 127, round half away from zero).
-template <class Arch>
-QDIAL_INLINE void encode_q8_0_block(const float* x, q8_0::block& out) noexcept {
-    out.d = little_endian(to_float16(encode_q8<Arch>(x, out.qs)).bits);
 }
 
 }  // namespace qdial::kernels

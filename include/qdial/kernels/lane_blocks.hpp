@@ -30,6 +30,32 @@ void load_transposed(Row row, std::size_t count, float* out) noexcept {
     }
 }
 
+/// Replaces NaN and infinities in x[0 .. count) by zeros, count a multiple of the width. The
+/// searches promise the same bits everywhere, and what an operation makes of a NaN's sign and
+/// payload differs between processors.
+template <class Arch>
+void zero_non_finite(float* x, std::size_t count) noexcept {
+    using I = ints<Arch>;
+    using F = floats<Arch>;
+    const I not_sign(0x7FFFFFFF), largest_finite(0x7F7FFFFF);
+    I largest(0);
+    for (std::size_t e = 0; e < count; e += I::width)
+        largest = max(largest, bits(F::load(x + e)) & not_sign);
+    if (!any(largest > largest_finite)) [[likely]]
+        return;
+    for (std::size_t e = 0; e < count; e += I::width) {
+        const F v = F::load(x + e);
+        select((bits(v) & not_sign) > largest_finite, F(0.0f), v).store(x + e);
+    }
+}
+
+/// The binary16 of a scale; a NaN (finite elements so large that the search overflowed) always
+/// gives the same bits.
+template <class Arch, std::size_t G>
+QDIAL_INLINE ints<Arch, G> scale_to_half(floats<Arch, G> scale) noexcept {
+    return select(scale == scale, to_half(scale), ints<Arch, G>(0xFE00));
+}
+
 /// The bytes of one block per lane, assembled as little-endian words.
 template <std::size_t Bytes, class Arch>
 class lane_bytes {

@@ -3,6 +3,8 @@
 // Rounding as the reference rounds: add 1.5 * 2^23 and read the low bits.
 #pragma once
 
+#include <limits>
+
 #include "qdial/simd/lanes.hpp"
 
 namespace qdial::kernels {
@@ -35,6 +37,13 @@ template <int Lo, int Hi, class Arch, std::size_t G>
 QDIAL_INLINE floats<Arch, G> clamped_codes_in_range(floats<Arch, G> v) noexcept {
     const floats<Arch, G> magic(rounding_magic);
     return (min(max(v, floats<Arch, G>(Lo)), floats<Arch, G>(Hi)) + magic) - magic;
+}
+
+/// Truncation of any value as x86-64 does it: what fits no 32-bit integer (NaN too) becomes
+/// -2^31, whose low byte is 0.
+QDIAL_INLINE std::int32_t truncate_as_x86(float v) noexcept {
+    return v >= -0x1p31f && v < 0x1p31f ? static_cast<std::int32_t>(v)
+                                        : std::numeric_limits<std::int32_t>::min();
 }
 
 }  // namespace qdial::kernels

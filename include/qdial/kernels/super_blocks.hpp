@@ -67,6 +67,7 @@ void encode_super_blocks(const float* x, std::size_t count,
         const std::size_t batch = std::min(lanes.width, count - first);
         load_transposed<super_block_length, Arch>(
             [&](std::size_t b) { return x + (first + b) * super_block_length; }, batch, lanes.x);
+        zero_non_finite<Arch>(lanes.x, super_block_length * lanes.width);
         if (importance)
             load_transposed<super_block_length, Arch>(
                 [&](std::size_t b) {
@@ -141,7 +142,7 @@ private:
             codes[s] = min(ints<Arch>(ScaleLevels),
                            nearest_int(inverse * F::load(values + s * F::width)) &
                                ints<Arch>(0xFF));
-        d = to_half(largest / levels);
+        d = scale_to_half(largest / levels);
     }
 
     template <class Arch>
@@ -158,7 +159,7 @@ private:
             sum.store(sums + s * width);
         }
         positive_search<ScaleLevels, sub_blocks, Arch, 2> search(fits, sums, codes);
-        const auto halves = to_half(search.run());
+        const auto halves = scale_to_half(search.run());
         r.d.r[0] = halves.r[0];
         r.dmin.r[0] = halves.r[1];
         for (std::size_t s = 0; s < sub_blocks; ++s) {

@@ -193,9 +193,12 @@ struct array_ops {
     QDIAL_INLINE static f to_float(i a) noexcept {
         return each<f>([&](std::size_t k) { return static_cast<float>(a.v[k]); });
     }
-    /// Toward zero; callers keep |a| below 2^31.
+    /// Toward zero. Callers keep |a| below 2^31 or use the low four bits only of a NaN's result,
+    /// which are 0 on every backend.
     QDIAL_INLINE static i truncate(f a) noexcept {
-        return each<i>([&](std::size_t k) { return static_cast<std::int32_t>(a.v[k]); });
+        return each<i>([&](std::size_t k) {
+            return a.v[k] == a.v[k] ? static_cast<std::int32_t>(a.v[k]) : 0;
+        });
     }
 
     QDIAL_INLINE static i to_half(f a) noexcept {

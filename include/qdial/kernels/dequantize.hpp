@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Blocks to floats.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <span>
+
+#include "qdial/float16.hpp"
+#include "qdial/formats/format.hpp"
+#include "qdial/kernels/decoder.hpp"
+#include "qdial/kernels/executor.hpp"
+
+namespace qdial {
+
+/// What `dequantize` can write.
+template <class T>
+concept decoded_element =
+    std::same_as<T, float> || std::same_as<T, float16> || std::same_as<T, bfloat16>;
+
+/// Decodes blocks: out.size() == in.size() * F::block_length.
+///
+/// The floats are those of the reference (`q d`, `q d + m`, `(d scale) q - (dmin minimum)`, each
+/// operation rounded once) and the same on every backend; `float16` and `bfloat16` outputs are
+/// these floats rounded to nearest even, in the host's byte order. A block whose scale is
+/// infinite or NaN decodes to infinities and NaN; which NaN is not defined.
+template <decodable_format F, decoded_element Out = float, class Arch = default_arch>
+void dequantize(std::span<const typename F::block> in, std::span<Out> out) noexcept;
+
+/// Decodes consecutive rows of `row_length` elements (a multiple of F::block_length), one task a
+/// row; see executor.hpp.
+template <decodable_format F, decoded_element Out = float, class Arch = default_arch,
+          class Executor = serial_executor>
+void dequantize_rows(std::span<const typename F::block> in, std::size_t row_length,
+                     std::span<Out> out, Executor&& executor = {});
+
+// ---- implementation
+
+namespace kernels {
+
+template <class Arch>
+QDIAL_INLINE void store_decoded(float* p, typename simd::ops<Arch>::f a) noexcept {
+    simd::ops<Arch>::store(p, a);
+}
+template <class Arch>
+QDIAL_INLINE void store_decoded(float16* p, typename simd::ops<Arch>::f a) noexcept {
+    simd::byte_ops<Arch>::store(p, a);
+}
+template <class Arch>
+QDIAL_INLINE void store_decoded(bfloat16* p, typename simd::ops<Arch>::f a) noexcept {
+    simd::byte_ops<Arch>::store(p, a);
+}
+
+/// The codes of 32 elements as floats, offset subtracted.
+template <class F, std::size_t Group, class Arch>
+QDIAL_INLINE void load_codes(const typename F::block& b,
+                             typename simd::ops<Arch>::f (&q)[32 / simd::ops<Arch>::width]) {
+    using B = simd::byte_ops<Arch>;
+    using D = decoder<F, Arch>;
+    const auto codes = D::template codes<Group>(b);
+    if constexpr (D::signed_codes)
+        B::signed_to_floats(codes, q);
+    else if constexpr (D::offset != 0)
+        B::signed_to_floats(B::sub_bytes(codes, B::splat(D::offset)), q);
+    else
+        B::unsigned_to_floats(codes, q);
+}
+
+/// A block with one scale, or one scale and one minimum.
+template <class F, class Arch, class Out>
+QDIAL_INLINE void decode_simple_block(const typename F::block& b, Out* out) noexcept {
+    using O = simd::ops<Arch>;
+    using B = simd::byte_ops<Arch>;
+    using D = decoder<F, Arch>;
+    typename O::f d, m;
+    if constexpr (std::same_as<decltype(D::scale(b)), float>)
+        d = O::splat(D::scale(b));
+    else
+        d = B::splat_half(D::scale(b));
+    if constexpr (D::has_minimum) m = B::splat_half(D::minimum(b));
+    unrolled<F::block_length / 32>([&](auto group) QDIAL_INLINE_LAMBDA {
+        typename O::f q[32 / O::width];
+        load_codes<F, group, Arch>(b, q);
+        QDIAL_UNROLL
+        for (std::size_t k = 0; k < 32 / O::width; ++k) {
+            typename O::f y = O::mul(q[k], d);
+            if constexpr (D::has_minimum) y = O::add(y, m);
+            store_decoded<Arch>(out + 32 * group + k * O::width, y);
+        }
+    });
+}
+
+/// Integer scales times their factor, as floats.
+template <class Arch>
+QDIAL_INLINE void multiply_scales(simd::sixteen_bytes scales, std::uint16_t factor,
+                                  float* out) noexcept {
+    using O = simd::ops<Arch>;
+    using B = simd::byte_ops<Arch>;
+    typename O::f v[16 / O::width];
+    B::signed_to_floats(scales, v);
+    const typename O::f d = B::splat_half(factor);
+    QDIAL_UNROLL
+    for (std::size_t k = 0; k < 16 / O::width; ++k) O::store(out + k * O::width, O::mul(d, v[k]));
+}
+
+/// A super-block of 256 with integer scales per 16 or 32.
+template <class F, class Arch, class Out>
+QDIAL_INLINE void decode_super_block(const typename F::block& b, Out* out) noexcept {
+    using O = simd::ops<Arch>;
+    using D = decoder<F, Arch>;
+    // From here every scale is one broadcast load away.
+    alignas(64) float scales[16], minima[16];
+    multiply_scales<Arch>(D::sub_scales(b), D::scale(b), scales);
+    if constexpr (D::has_minimum) multiply_scales<Arch>(D::sub_minima(b), D::minimum(b), minima);
+    unrolled<8>([&](auto group) QDIAL_INLINE_LAMBDA {
+        typename O::f q[32 / O::width];
+        load_codes<F, group, Arch>(b, q);
+        QDIAL_UNROLL
+        for (std::size_t k = 0; k < 32 / O::width; ++k) {
+            const std::size_t sub = (32 * group + k * O::width) / D::sub_block;
+            typename O::f y = O::mul(O::splat(scales[sub]), q[k]);
+            if constexpr (D::has_minimum) y = O::sub(y, O::splat(minima[sub]));
+            store_decoded<Arch>(out + 32 * group + k * O::width, y);
+        }
+    });
+}
+
+/// Consecutive floats of any type.
+template <class F, class Arch, class Out>
+QDIAL_INLINE void decode_floats(const typename F::block* in, std::size_t n, Out* out) noexcept {
+    constexpr std::size_t width = simd::ops<Arch>::width;
+    std::size_t i = 0;
+    for (; i + width <= n; i += width)
+        store_decoded<Arch>(out + i, decoder<F, Arch>::load(in + i));
+    using one = arch::generic;
+    for (; i < n; ++i) store_decoded<one>(out + i, decoder<F, one>::load(in + i));
+}
+
+template <class F, class Arch, class Out>
+void decode_blocks(const typename F::block* in, std::size_t n, Out* out) noexcept {
+    if constexpr (F::is_float) {
+        decode_floats<F, Arch>(in, n, out);
+    } else {
+        for (std::size_t i = 0; i < n; ++i) {
+            if constexpr (decoder<F, Arch>::sub_block == 0)
+                decode_simple_block<F, Arch>(in[i], out + i * F::block_length);
+            else
+                decode_super_block<F, Arch>(in[i], out + i * F::block_length);
+        }
+    }
+}
+
+}  // namespace kernels
+
+template <decodable_format F, decoded_element Out, class Arch>
+void dequantize(std::span<const typename F::block> in, std::span<Out> out) noexcept {
+    QDIAL_ASSERT(out.size() == in.size() * F::block_length,
+                 "dequantize: the output does not hold the elements of the blocks");
+    kernels::decode_blocks<F, Arch>(in.data(), in.size(), out.data());
+}
+
+template <decodable_format F, decoded_element Out, class Arch, class Executor>
+void dequantize_rows(std::span<const typename F::block> in, std::size_t row_length,
+                     std::span<Out> out, Executor&& executor) {
+    QDIAL_ASSERT(row_length != 0 && row_length % F::block_length == 0,
+                 "dequantize_rows: the row length is not a multiple of the block length");
+    QDIAL_ASSERT(out.size() == in.size() * F::block_length && out.size() % row_length == 0,
+                 "dequantize_rows: the output does not hold the rows of the blocks");
+    const std::size_t blocks = row_length / F::block_length;
+    executor(out.size() / row_length, [=](std::size_t row) {
+        dequantize<F, Out, Arch>(in.subspan(row * blocks, blocks),
+                                 out.subspan(row * row_length, row_length));
+    });
+}
+
+}  // namespace qdial
