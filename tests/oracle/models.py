@@ -121,7 +121,7 @@ def test_python():
             if floats[tensor.name].tobytes() != reference.astype(np.float32).tobytes():
                 sys.exit(f"FAILED: {name} {tensor.name}: other floats than gguf's")
             rows = np.ascontiguousarray(source[tensor.name].data, dtype=np.float32)
-            if name != "BF16" and bytes(libgguf.quantize_rows(kind, rows)) != tensor.data.tobytes():
+            if name != "BF16" and bytes(libgguf.quantize_rows(rows, kind)) != tensor.data.tobytes():
                 sys.exit(f"FAILED: {name} {tensor.name}: other bytes than libgguf's")
             checked += 1
         if checked == 0:
