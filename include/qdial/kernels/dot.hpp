@@ -105,60 +105,76 @@ QDIAL_INLINE auto minimum_sums(const typename F::block& w,
         return B::scaled_sum(a.bsums, B::scales_of_32(D::sub_minima(w)));
 }
 
-/// Values of eight consecutive blocks.
-template <class F, class Arch>
-QDIAL_INLINE simd::floats8<Arch> eight_block_values(
-    const typename F::block* w, const typename F::activation::block* a) noexcept {
+/// Lane k is the binary16 field of block k, 0 from block n on; `first` is block 0's field.
+template <class Block, class Arch>
+QDIAL_INLINE simd::floats8<Arch> gather_halves(const std::uint16_t* first,
+                                               std::size_t n) noexcept {
     using B = simd::byte_ops<Arch>;
-    using D = decoder<F, Arch>;
+    if (n == 8) return B::template gather_halves<sizeof(Block)>(first);
+    std::uint16_t halves[8] = {};
+    for (std::size_t k = 0; k < n; ++k)
+        std::memcpy(halves + k, reinterpret_cast<const char*>(first) + k * sizeof(Block), 2);
+    return B::template gather_halves<2>(halves);
+}
+
+/// Values of n <= 8 consecutive blocks with one scale each, +0 from block n on.
+template <class F, class Arch>
+QDIAL_INLINE simd::floats8<Arch> simple_block_values(const typename F::block* w,
+                                                     const typename F::activation::block* a,
+                                                     std::size_t n) noexcept {
+    using B = simd::byte_ops<Arch>;
     using W = typename F::block;
     using A = typename F::activation::block;
     typename B::sums sums[8];
-    if constexpr (D::sub_block == 0) {
-        unrolled<8>([&](auto k) QDIAL_INLINE_LAMBDA {
-            sums[k] = simple_block_sums<F, Arch>(w[k], a[k]);
-        });
-        const auto d = B::template gather_halves<sizeof(W)>(&w->d) *
-                       B::template gather_halves<sizeof(A)>(&a->d);
-        auto value = d * to_float(B::totals(sums));
-        if constexpr (D::has_minimum)
-            value = value + B::template gather_halves<sizeof(W)>(&w->m) *
-                                B::template gather_halves<sizeof(A)>(&a->s);
-        return value;
-    } else {
-        float scales[8];
-        for (std::size_t k = 0; k < 8; ++k) {
-            sums[k] = super_block_sums<F, Arch>(w[k], a[k]);
-            scales[k] = decoder<typename F::activation, Arch>::scale(a[k]);
-        }
-        const auto d_a = simd::floats8<Arch>::load(scales);
-        const auto d = B::template gather_halves<sizeof(W)>(&w->d) * d_a;
-        auto value = d * to_float(B::totals(sums));
-        if constexpr (D::has_minimum) {
-            for (std::size_t k = 0; k < 8; ++k) sums[k] = minimum_sums<F, Arch>(w[k], a[k]);
-            const auto dmin = B::template gather_halves<sizeof(W)>(&w->dmin) * d_a;
-            value = value - dmin * to_float(B::totals(sums));
-        }
-        return value;
+    unrolled<8>([&](auto k) QDIAL_INLINE_LAMBDA {
+        sums[k] = k < n ? simple_block_sums<F, Arch>(w[k], a[k]) : B::zero();
+    });
+    const auto d = gather_halves<W, Arch>(&w->d, n) * gather_halves<A, Arch>(&a->d, n);
+    auto value = d * to_float(B::totals(sums));
+    if constexpr (decoder<F, Arch>::has_minimum)
+        value = value + gather_halves<W, Arch>(&w->m, n) * gather_halves<A, Arch>(&a->s, n);
+    return value;
+}
+
+/// The same of super-blocks.
+template <class F, class Arch>
+QDIAL_INLINE simd::floats8<Arch> super_block_values(const typename F::block* w,
+                                                    const typename F::activation::block* a,
+                                                    std::size_t n) noexcept {
+    using B = simd::byte_ops<Arch>;
+    using W = typename F::block;
+    typename B::sums sums[8], minima[8];
+    float scales[8];
+    for (std::size_t k = 0; k < 8; ++k) {
+        sums[k] = minima[k] = B::zero();
+        scales[k] = 0.0f;
+        if (k >= n) continue;
+        sums[k] = super_block_sums<F, Arch>(w[k], a[k]);
+        scales[k] = decoder<typename F::activation, Arch>::scale(a[k]);
+        if constexpr (decoder<F, Arch>::has_minimum)
+            minima[k] = minimum_sums<F, Arch>(w[k], a[k]);
     }
+    const auto d_a = simd::floats8<Arch>::load(scales);
+    auto value = gather_halves<W, Arch>(&w->d, n) * d_a * to_float(B::totals(sums));
+    if constexpr (decoder<F, Arch>::has_minimum)
+        value = value - gather_halves<W, Arch>(&w->dmin, n) * d_a * to_float(B::totals(minima));
+    return value;
 }
 
 template <class F, class Arch>
 float dot_blocks(const typename F::block* w, const typename F::activation::block* a,
                  std::size_t n) noexcept {
+    const auto values = [](auto* w8, auto* a8, std::size_t count) QDIAL_INLINE_LAMBDA {
+        if constexpr (decoder<F, Arch>::sub_block == 0)
+            return simple_block_values<F, Arch>(w8, a8, count);
+        else
+            return super_block_values<F, Arch>(w8, a8, count);
+    };
     simd::floats8<Arch> partial(0.0f);
     std::size_t k = 0;
-    for (; k + 8 <= n; k += 8) partial = partial + eight_block_values<F, Arch>(w + k, a + k);
-    if (k < n) {
-        // Blocks of zero bytes have the value +0, which changes no partial sum.
-        typename F::block last_w[8];
-        typename F::activation::block last_a[8];
-        std::memset(static_cast<void*>(last_w), 0, sizeof last_w);
-        std::memset(static_cast<void*>(last_a), 0, sizeof last_a);
-        std::memcpy(static_cast<void*>(last_w), w + k, (n - k) * sizeof *w);
-        std::memcpy(static_cast<void*>(last_a), a + k, (n - k) * sizeof *a);
-        partial = partial + eight_block_values<F, Arch>(last_w, last_a);
-    }
+    for (; k + 8 <= n; k += 8) partial = partial + values(w + k, a + k, 8);
+    // A missing block's value, +0, changes no partial sum: none is ever -0.
+    if (k < n) partial = partial + values(w + k, a + k, n - k);
     return add_up<Arch>(partial);
 }
 
