@@ -14,6 +14,10 @@ struct ops<arch::neon> : xsimd_ops<xsimd::neon64> {
     using base::bit_and, base::bit_or, base::select, base::eq;
     static constexpr std::size_t groups = 4;
 
+    // xsimd 8.1 approximates these two.
+    QDIAL_INLINE static f div(f a, f b) noexcept { return vdivq_f32(a, b); }
+    QDIAL_INLINE static f sqrt(f a) noexcept { return vsqrtq_f32(a); }
+
     // vmaxq and vminq return NaN where either side is NaN; select by the comparison instead.
     QDIAL_INLINE static f max(f a, f b) noexcept { return vbslq_f32(vcgtq_f32(a, b), a, b); }
     QDIAL_INLINE static f min(f a, f b) noexcept { return vbslq_f32(vcltq_f32(a, b), a, b); }
