@@ -89,6 +89,7 @@ private:
     using I = ints<Arch>;
     using lanes_type = super_block_lanes<Arch>;
     using family = symmetric_k<4>;
+    static constexpr std::size_t G = lanes_type::groups;
 
     static void encode(lanes_type& lanes, bool weighted,
                                     lane_bytes<sizeof(q3_k::block), Arch>& bytes) noexcept {
@@ -96,15 +97,13 @@ private:
         I codes[16], d;
         if (weighted) {
             lanes.weight_by_importance(2.0f);
-            family::template each_sub_block<lanes_type::groups>(lanes, scales, [](auto* x, auto* w, auto* out) {
-                return search_symmetric<4, 16, Arch, lanes_type::groups>(x, w, out);
+            family::template each_sub_block<G>(lanes, scales, [](auto* x, auto* w, auto* out) {
+                return search_symmetric<4, 16, Arch, G>(x, w, out);
             });
             d = scales_by_importance(lanes, scales, codes);
         } else {
-            // Each step of a sweep waits for the last; more groups fill the wait.
-            constexpr std::size_t G = 2 * lanes_type::groups;
             family::template each_sub_block<G>(lanes, scales, [](auto* x, auto*, auto* out) {
-                return search_by_sweeps<4, 16, Arch, 2 * lanes_type::groups>(x, out);
+                return search_by_sweeps<4, 16, Arch, G>(x, out);
             });
             d = scales_by_largest(scales, codes);
         }

@@ -97,45 +97,77 @@ floats<Arch, G> search_symmetric(const float* x, const float* w,
 /// sweeps. A lane whose sweep changed nothing changes nothing in later ones, so the loop ends
 /// when all lanes are still. Codes and result as in search_symmetric.
 template <int N, std::size_t Length, class Arch, std::size_t G>
-floats<Arch, G> search_by_sweeps(const float* x, float* codes) noexcept {
+class sweep_search {
     using F = floats<Arch, G>;
-    constexpr std::size_t width = F::width, stride = Length * width;
-    F extreme, magnitude;
-    find_extreme<Length>(x, extreme, magnitude);
-    const auto zero = magnitude < F(negligible);
-    const F inverse = F(-static_cast<float>(N)) / select(zero, F(1.0f), extreme);
-    F xl(0.0f), l2(0.0f);
-    for (std::size_t e = 0; e < Length; ++e) {
-        const F v = F::load(x + e * width, stride), w = v * v;
-        const F l = clamped_codes_in_range<-N, N - 1>(inverse * v);
-        l.store(codes + e * width, stride);
-        xl = xl + (w * v) * l;
-        l2 = l2 + (w * l) * l;
-    }
-    for (int sweep = 0; sweep < 5; ++sweep) {
-        auto changed = F(0.0f) > F(0.0f);
+    using M = simd::mask<Arch, G>;
+    static constexpr std::size_t width = F::width, stride = Length * width;
+
+public:
+    QDIAL_INLINE sweep_search(const float* x, float* codes) noexcept : x_(x), codes_(codes) {}
+
+    QDIAL_INLINE F run() noexcept {
+        F extreme, magnitude;
+        find_extreme<Length>(x_, extreme, magnitude);
+        const M zero = magnitude < F(negligible);
+        const F inverse = F(-static_cast<float>(N)) / select(zero, F(1.0f), extreme);
+        xl_ = l2_ = F(0.0f);
         for (std::size_t e = 0; e < Length; ++e) {
-            const F v = F::load(x + e * width, stride), w = v * v;
-            const F l = F::load(codes + e * width, stride);
-            const F xl_without = xl - (w * v) * l;
-            const F l2_without = l2 - (w * l) * l;
-            const F next = clamped_codes<-N, N - 1>((v * l2_without) / xl_without);
-            const F xl_next = xl_without + (w * v) * next;
-            const F l2_next = l2_without + (w * next) * next;
-            const auto better = (xl_without > F(0.0f)) & !(next == l) & (l2_next > F(0.0f)) &
-                                ((xl_next * xl_next) * l2 > (xl * xl) * l2_next);
-            select(better, next, l).store(codes + e * width, stride);
-            xl = select(better, xl_next, xl);
-            l2 = select(better, l2_next, l2);
+            const F v = at(x_, e), w = v * v, wv = w * v;
+            const F l = clamped_codes_in_range<-N, N - 1>(inverse * v);
+            const F xl = wv * l, l2 = (w * l) * l;
+            put(w_, e, w), put(wv_, e, wv), put(codes_, e, l), put(xl_of_, e, xl);
+            put(l2_of_, e, l2);
+            xl_ = xl_ + xl;
+            l2_ = l2_ + l2;
+        }
+        for (int sweep = 0; sweep < 5; ++sweep)
+            if (!any(improve() & !zero)) break;
+        for (std::size_t e = 0; e < Length; ++e)
+            put(codes_, e, select(zero, F(-static_cast<float>(N)), at(codes_, e)));
+        return select(zero | !(l2_ > F(0.0f)), F(0.0f), xl_ / l2_);
+    }
+
+private:
+    QDIAL_INLINE static F at(const float* p, std::size_t e) noexcept {
+        return F::load(p + e * width, stride);
+    }
+    QDIAL_INLINE static void put(float* p, std::size_t e, F v) noexcept {
+        v.store(p + e * width, stride);
+    }
+
+    /// One sweep; the lanes in which it changed something.
+    QDIAL_INLINE M improve() noexcept {
+        M changed = F(0.0f) > F(0.0f);
+        for (std::size_t e = 0; e < Length; ++e) {
+            const F l = at(codes_, e);
+            const F xl_without = xl_ - at(xl_of_, e), l2_without = l2_ - at(l2_of_, e);
+            const F next = clamped_codes<-N, N - 1>((at(x_, e) * l2_without) / xl_without);
+            const M moves = (xl_without > F(0.0f)) & !(next == l);
+            if (!any(moves)) continue;
+            const F xl_next_of = at(wv_, e) * next, l2_next_of = (at(w_, e) * next) * next;
+            const F xl_next = xl_without + xl_next_of, l2_next = l2_without + l2_next_of;
+            const M better = moves & (l2_next > F(0.0f)) &
+                             ((xl_next * xl_next) * l2_ > (xl_ * xl_) * l2_next);
+            put(codes_, e, select(better, next, l));
+            put(xl_of_, e, select(better, xl_next_of, at(xl_of_, e)));
+            put(l2_of_, e, select(better, l2_next_of, at(l2_of_, e)));
+            xl_ = select(better, xl_next, xl_);
+            l2_ = select(better, l2_next, l2_);
             changed = changed | better;
         }
-        if (!any(changed & !zero)) break;
+        return changed;
     }
-    for (std::size_t e = 0; e < Length; ++e) {
-        const F l = F::load(codes + e * width, stride);
-        select(zero, F(-static_cast<float>(N)), l).store(codes + e * width, stride);
-    }
-    return select(zero | !(l2 > F(0.0f)), F(0.0f), xl / l2);
+
+    const float* x_;
+    float* codes_;
+    F xl_, l2_;
+    alignas(64) float w_[G * stride], wv_[G * stride];          ///< x^2, x^3
+    alignas(64) float xl_of_[G * stride], l2_of_[G * stride];   ///< each code's share of the sums
+};
+
+template <int N, std::size_t Length, class Arch, std::size_t G>
+floats<Arch, G> search_by_sweeps(const float* x, float* codes) noexcept {
+    return sweep_search<N, Length, Arch, G>(x, codes).run();
 }
 
 }  // namespace qdial::kernels
