@@ -61,11 +61,7 @@ std::size_t check(const std::string& folder, const std::vector<float>& input,
         std::printf("%s: golden bytes missing or of the wrong size\n", stem.c_str());
         return 1;
     }
-    const std::size_t blocks_per_row = row_length / F::block_length;
-    for (std::size_t row = 0; row < input.size() / row_length; ++row)
-        qdial::quantize<F>(std::span(input).subspan(row * row_length, row_length),
-                           std::span(blocks).subspan(row * blocks_per_row, blocks_per_row),
-                           importance);
+    qdial::quantize_rows<F>(input, row_length, blocks, importance);
 
     std::size_t different = 0;
     for (std::size_t i = 0; i < blocks.size(); ++i)

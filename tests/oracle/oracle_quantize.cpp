@@ -183,7 +183,7 @@ bool same_floats(std::span<const float> a, std::span<const float> b) {
     });
 }
 
-/// One format against its peer. Counts rows, and rows that differ.
+/// One format against its peer. Counts rows, and comparisons that differ.
 template <class F>
 struct comparison {
     const peer_library& peer;
@@ -193,35 +193,39 @@ struct comparison {
 
     void fail(const char* what, const char* kind, std::size_t length, bool weighted) {
         if (++different <= 5)
-            std::printf("%s: other %s than the peer's: %s row of %zu%s\n",
+            std::printf("%s: other %s than the peer's: %s, rows of %zu%s\n",
                         std::string(F::name).c_str(), what, kind, length,
                         weighted ? ", with importance" : "");
     }
 
-    void decode_both(std::span<const typename F::block> blocks, const char* kind, bool weighted) {
+    void decode_both(std::span<const typename F::block> blocks, const char* kind,
+                     std::size_t length, bool weighted) {
         std::vector<float> ours(blocks.size() * F::block_length);
         std::vector<float> theirs(ours.size());
         qdial::dequantize<F>(blocks, std::span<float>(ours));
         peer.traits(static_cast<int>(F::gguf_id))
             ->to_float(blocks.data(), theirs.data(), static_cast<std::int64_t>(theirs.size()));
-        if (!same_floats(ours, theirs)) fail("floats", kind, ours.size(), weighted);
+        if (!same_floats(ours, theirs)) fail("floats", kind, length, weighted);
     }
 
+    /// A few rows at once: SIMD lanes then hold blocks of different rows.
     void encode_both(const row_kind& kind, std::size_t length, bool weighted) {
-        std::vector<float> row(length);
-        kind.fill(random, row);
+        const std::size_t count = std::uniform_int_distribution<std::size_t>(1, 5)(random);
+        std::vector<float> x(count * length);
+        for (std::size_t i = 0; i < count; ++i)
+            kind.fill(random, std::span(x).subspan(i * length, length));
         const std::vector<float> importance =
             weighted ? random_importance(random, length) : std::vector<float>{};
-        std::vector<typename F::block> ours(length / F::block_length);
+        std::vector<typename F::block> ours(x.size() / F::block_length);
         std::vector<typename F::block> theirs(ours.size());
-        qdial::quantize<F>(row, ours, importance);
-        peer.quantize_chunk(static_cast<int>(F::gguf_id), row.data(), theirs.data(), 0, 1,
-                            static_cast<std::int64_t>(length),
+        qdial::quantize_rows<F>(x, length, ours, importance);
+        peer.quantize_chunk(static_cast<int>(F::gguf_id), x.data(), theirs.data(), 0,
+                            static_cast<std::int64_t>(count), static_cast<std::int64_t>(length),
                             weighted ? importance.data() : nullptr);
-        ++rows;
+        rows += count;
         if (std::memcmp(ours.data(), theirs.data(), ours.size() * sizeof(ours[0])) != 0)
             fail("bytes", kind.name, length, weighted);
-        decode_both(theirs, kind.name, weighted);
+        decode_both(theirs, kind.name, length, weighted);
     }
 
     void decode_random_bytes(std::size_t length) {
@@ -230,7 +234,7 @@ struct comparison {
         for (unsigned char& byte : bytes) byte = static_cast<unsigned char>(random());
         std::memcpy(blocks.data(), bytes.data(), bytes.size());
         ++rows;
-        decode_both(blocks, "random bytes", false);
+        decode_both(blocks, "random bytes", length, false);
     }
 };
 
