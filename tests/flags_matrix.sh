@@ -53,7 +53,7 @@ for flags in "${matrix[@]}"; do
     if ! "$compiler" -std=c++20 "${words[@]}" "${includes[@]}" "$here/flags_main.cpp" \
         -o "$work/flags_main" > "$work/out.txt" 2>&1; then
         echo "FAILED to compile: $compiler $flags"
-        head -20 "$work/out.txt"
+        grep -m 3 -A 2 'error' "$work/out.txt"
         failures=$((failures + 1))
         continue
     fi
