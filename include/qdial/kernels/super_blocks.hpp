@@ -97,7 +97,7 @@ struct affine_k {
     template <class Arch>
     static result<Arch> encode(super_block_lanes<Arch>& lanes, affine_grid grid,
                                             bool weighted) noexcept {
-        constexpr std::size_t width = lanes.width;
+        constexpr std::size_t width = super_block_lanes<Arch>::width;
         alignas(64) float fits[2][sub_blocks * width];  // scales, minima
         search(lanes, grid, fits[0], fits[1]);
         result<Arch> r;
@@ -113,7 +113,8 @@ private:
     template <class Arch>
     static void search(super_block_lanes<Arch>& lanes, affine_grid grid,
                                     float* scales, float* minima) noexcept {
-        constexpr std::size_t width = lanes.width, G = lanes.groups;
+        using L = super_block_lanes<Arch>;
+        constexpr std::size_t width = L::width, G = L::groups;
         for (std::size_t s = 0; s < sub_blocks; s += G) {
             const std::size_t at = s * Length * width;
             search_affine<Levels, Length, Absolute, Arch, G>(
@@ -199,7 +200,7 @@ struct symmetric_k {
     template <std::size_t G, class Arch, class Search>
     static void each_sub_block(super_block_lanes<Arch>& lanes, float* scales,
                                             Search search) noexcept {
-        constexpr std::size_t width = lanes.width;
+        constexpr std::size_t width = super_block_lanes<Arch>::width;
         for (std::size_t s = 0; s < sub_blocks; s += G) {
             const std::size_t at = s * length * width;
             search(lanes.x + at, lanes.w + at, lanes.search_codes + at)
