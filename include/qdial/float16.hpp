@@ -22,14 +22,17 @@ struct bfloat16 {
     friend constexpr bool operator==(bfloat16, bfloat16) = default;
 };
 
-/// Exact widening of a binary16 (subnormals, infinities and NaN included).
+/// Exact widening of a binary16 (subnormals and infinities included). A NaN keeps its sign and
+/// payload and becomes quiet, as the processors' instructions do it.
 QDIAL_INLINE constexpr float to_float(float16 h) noexcept {
     // Shift exponent and mantissa into place and rebase by 2^112: the multiplication is exact and
     // normalises subnormals. Infinity and NaN keep an all-ones exponent.
     const std::uint32_t sign = static_cast<std::uint32_t>(h.bits & 0x8000u) << 16;
     const std::uint32_t magnitude = static_cast<std::uint32_t>(h.bits & 0x7FFFu) << 13;
-    if ((h.bits & 0x7C00u) == 0x7C00u)
-        return std::bit_cast<float>(sign | magnitude | 0x7F800000u);
+    if ((h.bits & 0x7C00u) == 0x7C00u) {
+        const std::uint32_t quiet = (h.bits & 0x3FFu) != 0 ? 0x00400000u : 0u;
+        return std::bit_cast<float>(sign | magnitude | 0x7F800000u | quiet);
+    }
     const float rebased = std::bit_cast<float>(magnitude) * 0x1p112f;
     return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(rebased));
 }

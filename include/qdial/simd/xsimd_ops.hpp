@@ -84,10 +84,12 @@ struct half_conversion {
     QDIAL_INLINE static auto from_half(I h) noexcept {
         const auto sign = Ops::template shl<16>(Ops::bit_and(h, Ops::splat(0x8000)));
         const auto magnitude = Ops::template shl<13>(Ops::bit_and(h, Ops::splat(0x7FFF)));
-        auto bits = Ops::bits(Ops::mul(Ops::from_bits(magnitude), Ops::splat(0x1p112f)));
-        bits = Ops::select(Ops::gt(magnitude, Ops::splat(0x0F7FFFFF)),
-                           Ops::bit_or(magnitude, Ops::splat(0x7F800000)), bits);
-        return Ops::from_bits(Ops::bit_or(sign, bits));
+        // Infinity and NaN get their exponent first: the multiplication keeps them, NaN quiet.
+        const auto special = Ops::gt(magnitude, Ops::splat(0x0F7FFFFF));
+        const auto widened =
+            Ops::select(special, Ops::bit_or(magnitude, Ops::splat(0x7F800000)), magnitude);
+        const auto rebased = Ops::mul(Ops::from_bits(widened), Ops::splat(0x1p112f));
+        return Ops::from_bits(Ops::bit_or(sign, Ops::bits(rebased)));
     }
 };
 
