@@ -26,11 +26,16 @@ operands draw(std::mt19937& random) {
     const auto any_float = [&] {
         const float unit = static_cast<float>(static_cast<std::int32_t>(random())) * 0x1p-31f;
         switch (random() % 12) {
-            case 0: return 0.0f;
-            case 1: return -0.0f;
-            case 2: return std::ldexp(unit, -130);
-            case 3: return std::ldexp(unit, 17);
-            default: return std::ldexp(unit, static_cast<int>(random() % 40) - 30);
+            case 0:
+                return 0.0f;
+            case 1:
+                return -0.0f;
+            case 2:
+                return std::ldexp(unit, -130);
+            case 3:
+                return std::ldexp(unit, 17);
+            default:
+                return std::ldexp(unit, static_cast<int>(random() % 40) - 30);
         }
     };
     operands o;
@@ -124,8 +129,7 @@ TEST_CASE("every half widens and narrows to itself") {
     for (std::int32_t first = 0; first < 0x10000; first += static_cast<std::int32_t>(O::width)) {
         std::int32_t half[O::width], back[O::width];
         float wide[O::width];
-        for (std::size_t k = 0; k < O::width; ++k)
-            half[k] = first + static_cast<std::int32_t>(k);
+        for (std::size_t k = 0; k < O::width; ++k) half[k] = first + static_cast<std::int32_t>(k);
         O::store(wide, O::from_half(O::load(half)));
         O::store(back, O::to_half(O::load(wide)));
         for (std::size_t k = 0; k < O::width; ++k) {

@@ -157,17 +157,36 @@ std::vector<float> awkward_rows(std::mt19937& random, std::size_t rows, std::siz
         for (std::size_t i = 0; i < length; ++i) {
             float v = std::ldexp(normal(random), exponent);
             switch (r % 10) {
-                case 1: v = random() % 3 ? v : (random() % 2 ? 0.0f : -0.0f); break;
-                case 2: v = random() % 2 ? 1.5f : -1.5f; break;
-                case 3: v = -0.75f; break;
-                case 4: v = std::bit_cast<float>(static_cast<std::uint32_t>(random() & 0x807FFFFFu)); break;
-                case 5: v = random() % 50 ? v : v * 1e4f; break;
-                case 6: v = qdial::to_float(to_float16(v)); break;
-                case 7: v = std::fabs(v); break;
-                case 8: v = std::ldexp(v, static_cast<int>(random() % 80) - 40); break;
-                case 9: v = any_bits ? std::bit_cast<float>(static_cast<std::uint32_t>(random()))
-                                     : v * 1e-30f; break;
-                default: break;
+                case 1:
+                    v = random() % 3 ? v : (random() % 2 ? 0.0f : -0.0f);
+                    break;
+                case 2:
+                    v = random() % 2 ? 1.5f : -1.5f;
+                    break;
+                case 3:
+                    v = -0.75f;
+                    break;
+                case 4:
+                    v = std::bit_cast<float>(static_cast<std::uint32_t>(random() & 0x807FFFFFu));
+                    break;
+                case 5:
+                    v = random() % 50 ? v : v * 1e4f;
+                    break;
+                case 6:
+                    v = qdial::to_float(to_float16(v));
+                    break;
+                case 7:
+                    v = std::fabs(v);
+                    break;
+                case 8:
+                    v = std::ldexp(v, static_cast<int>(random() % 80) - 40);
+                    break;
+                case 9:
+                    v = any_bits ? std::bit_cast<float>(static_cast<std::uint32_t>(random()))
+                                 : v * 1e-30f;
+                    break;
+                default:
+                    break;
             }
             x[r * length + i] = v;
         }
@@ -224,8 +243,7 @@ TEST_CASE("backends agree on awkward rows, whatever their number") {
                     using A = decltype(a);
                     INFO(F::name << " on " << A::name << ", " << rows << " rows of " << length
                                  << (weights.empty() ? "" : ", weighted"));
-                    const auto at =
-                        first_difference(encode<F, A>(x, length, weights), expected);
+                    const auto at = first_difference(encode<F, A>(x, length, weights), expected);
                     INFO("row " << at * F::block_length / sizeof(typename F::block) / length);
                     CHECK(at == expected.size());
                 });

@@ -13,13 +13,15 @@
 // The encoders promise the reference's bytes. Under fast-math the compiler may reorder sums,
 // replace divisions and drop NaN checks, and no header can undo that.
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
-#error "qdial: -ffast-math (or -ffinite-math-only) breaks bit-exact quantization. Compile the files that include qdial without it."
+#error \
+    "qdial: -ffast-math (or -ffinite-math-only) breaks bit-exact quantization. Compile the files that include qdial without it."
 #endif
 
 #include <cfloat>
 
 #if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
-#error "qdial: float arithmetic is evaluated in a wider type here (x87?). Compile with -msse2 -mfpmath=sse."
+#error \
+    "qdial: float arithmetic is evaluated in a wider type here (x87?). Compile with -msse2 -mfpmath=sse."
 #endif
 
 /// Forces inlining of the small functions that kernels are made of. Also what keeps one program

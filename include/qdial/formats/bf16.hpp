@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "qdial/endian.hpp"
 #include "qdial/float16.hpp"
 #include "qdial/formats/format.hpp"
 #include "qdial/kernels/decoder.hpp"
-#include "qdial/endian.hpp"
-#include "qdial/simd/lanes.hpp"
 #include "qdial/kernels/encoder.hpp"
+#include "qdial/simd/lanes.hpp"
 
 namespace qdial {
 
@@ -37,10 +37,6 @@ struct decoder<bf16, Arch> {
     }
 };
 
-}  // namespace qdial::kernels
-
-namespace qdial::kernels {
-
 template <class Arch>
 struct encoder<bf16, Arch> {
     static void rows(const float* x, std::size_t rows, std::size_t row_length, const float*,
@@ -69,8 +65,7 @@ private:
         const I sum = O::add(O::add(bits, O::splat(0x7FFF)), odd);
         const I nan = O::bit_or(upper, O::splat(0x40));
         const I magnitude = O::bit_and(bits, O::splat(0x7FFFFFFF));
-        return O::select(O::gt(magnitude, O::splat(0x7F800000)), nan,
-                         O::template sar<16>(sum));
+        return O::select(O::gt(magnitude, O::splat(0x7F800000)), nan, O::template sar<16>(sum));
     }
 };
 

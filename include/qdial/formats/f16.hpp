@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "qdial/endian.hpp"
 #include "qdial/float16.hpp"
 #include "qdial/formats/format.hpp"
 #include "qdial/kernels/decoder.hpp"
-#include "qdial/endian.hpp"
-#include "qdial/simd/lanes.hpp"
 #include "qdial/kernels/encoder.hpp"
+#include "qdial/simd/lanes.hpp"
 
 namespace qdial {
 
@@ -36,10 +36,6 @@ struct decoder<f16, Arch> {
         return simd::byte_ops<Arch>::load(p);
     }
 };
-
-}  // namespace qdial::kernels
-
-namespace qdial::kernels {
 
 template <class Arch>
 struct encoder<f16, Arch> {

@@ -32,18 +32,13 @@ struct decoder<f32, Arch> {
     QDIAL_INLINE static typename O::f load(const float* p) noexcept {
         if constexpr (std::endian::native == std::endian::big) {
             float swapped[O::width];
-            for (std::size_t k = 0; k < O::width; ++k)
-                swapped[k] = little_endian(p[k]);
+            for (std::size_t k = 0; k < O::width; ++k) swapped[k] = little_endian(p[k]);
             return O::load(swapped);
         } else {
             return O::load(p);
         }
     }
 };
-
-}  // namespace qdial::kernels
-
-namespace qdial::kernels {
 
 template <class Arch>
 struct encoder<f32, Arch> {

@@ -59,8 +59,7 @@ struct format_info {
 };
 
 template <format F>
-inline constexpr format_info info_of{
-    F::name,      F::gguf_id,   F::block_length, block_bytes<F>, F::encodable, F::decodable,
-    F::is_float};
+inline constexpr format_info info_of{F::name,      F::gguf_id,   F::block_length, block_bytes<F>,
+                                     F::encodable, F::decodable, F::is_float};
 
 }  // namespace qdial

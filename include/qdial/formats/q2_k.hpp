@@ -59,19 +59,14 @@ struct decoder<q2_k, Arch> {
     }
 };
 
-}  // namespace qdial::kernels
-
-namespace qdial::kernels {
-
 template <class Arch>
 struct encoder<q2_k, Arch> {
     static void rows(const float* x, std::size_t rows, std::size_t row_length,
                      const float* importance, q2_k::block* out) noexcept {
         const std::size_t per_row = row_length / q2_k::block_length;
-        encode_super_blocks<q2_k, Arch>(x, rows * per_row, per_row, importance, out,
-                                         [](auto& lanes, bool weighted, auto& bytes) {
-                                             encode(lanes, weighted, bytes);
-                                         });
+        encode_super_blocks<q2_k, Arch>(
+            x, rows * per_row, per_row, importance, out,
+            [](auto& lanes, bool weighted, auto& bytes) { encode(lanes, weighted, bytes); });
     }
 
 private:
@@ -79,7 +74,7 @@ private:
     using lanes_type = super_block_lanes<Arch>;
 
     static void encode(lanes_type& lanes, bool weighted,
-                                    lane_bytes<sizeof(q2_k::block), Arch>& bytes) noexcept {
+                       lane_bytes<sizeof(q2_k::block), Arch>& bytes) noexcept {
         if (weighted) {
             lanes.weight_by_importance(1.0f);
             pack(lanes, by_square::encode(lanes, {-0.9f, 0.05f, 36}, true), bytes);
@@ -95,10 +90,9 @@ private:
 
     template <class Result>
     static void pack(const lanes_type& lanes, const Result& r,
-                                  lane_bytes<sizeof(q2_k::block), Arch>& bytes) noexcept {
-        bytes.set_bytes(0, 4, [&](std::size_t s) {
-            return r.scale[s] | simd::shl<4>(r.minimum[s]);
-        });
+                     lane_bytes<sizeof(q2_k::block), Arch>& bytes) noexcept {
+        bytes.set_bytes(0, 4,
+                        [&](std::size_t s) { return r.scale[s] | simd::shl<4>(r.minimum[s]); });
         bytes.set_bytes(4, 16, [&](std::size_t b) { return two_bit_plane(lanes, b); });
         bytes.set_word(20, r.d | simd::shl<16>(r.dmin));
     }

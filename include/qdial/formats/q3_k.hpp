@@ -69,19 +69,14 @@ private:
     }
 };
 
-}  // namespace qdial::kernels
-
-namespace qdial::kernels {
-
 template <class Arch>
 struct encoder<q3_k, Arch> {
     static void rows(const float* x, std::size_t rows, std::size_t row_length,
                      const float* importance, q3_k::block* out) noexcept {
         const std::size_t per_row = row_length / q3_k::block_length;
-        encode_super_blocks<q3_k, Arch>(x, rows * per_row, per_row, importance, out,
-                                         [](auto& lanes, bool weighted, auto& bytes) {
-                                             encode(lanes, weighted, bytes);
-                                         });
+        encode_super_blocks<q3_k, Arch>(
+            x, rows * per_row, per_row, importance, out,
+            [](auto& lanes, bool weighted, auto& bytes) { encode(lanes, weighted, bytes); });
     }
 
 private:
@@ -92,7 +87,7 @@ private:
     static constexpr std::size_t G = lanes_type::groups;
 
     static void encode(lanes_type& lanes, bool weighted,
-                                    lane_bytes<sizeof(q3_k::block), Arch>& bytes) noexcept {
+                       lane_bytes<sizeof(q3_k::block), Arch>& bytes) noexcept {
         alignas(64) float scales[16 * F::width];
         I codes[16], d;
         if (weighted) {
@@ -119,15 +114,14 @@ private:
         const F inverse = F(-32.0f) / select(zero, F(1.0f), extreme);
         for (std::size_t s = 0; s < 16; ++s) {
             // The reference passes the code through an int8.
-            const I wrapped = simd::sar<24>(
-                simd::shl<24>(nearest_int(inverse * F::load(scales + s * F::width))));
+            const I wrapped =
+                simd::sar<24>(simd::shl<24>(nearest_int(inverse * F::load(scales + s * F::width))));
             codes[s] = select(zero, I(-32), min(max(wrapped, I(-32)), I(31)));
         }
         return select(zero, I(0), scale_to_half(F(1.0f) / inverse));
     }
 
-    static I scales_by_importance(const lanes_type& lanes, const float* scales,
-                                               I* codes) noexcept {
+    static I scales_by_importance(const lanes_type& lanes, const float* scales, I* codes) noexcept {
         alignas(64) float sums[16 * F::width], found[16 * F::width];
         for (std::size_t s = 0; s < 16; ++s) {
             F sum(0.0f);
@@ -141,13 +135,12 @@ private:
     }
 
     static void pack(const lanes_type& lanes, const I* scale, I d,
-                                  lane_bytes<sizeof(q3_k::block), Arch>& bytes) noexcept {
+                     lane_bytes<sizeof(q3_k::block), Arch>& bytes) noexcept {
         bytes.set_bytes(0, 8, [&](std::size_t l) { return bit_plane<2>(lanes, l); });
         bytes.set_bytes(8, 16, [&](std::size_t b) { return two_bit_plane(lanes, b); });
         const auto code = [&](std::size_t s) { return scale[s] + I(32); };
         bytes.set_bytes(24, 3, [&](std::size_t b) -> I {
-            if (b < 8)
-                return (code(b) & I(15)) | simd::shl<4>(code(b + 8) & I(15));
+            if (b < 8) return (code(b) & I(15)) | simd::shl<4>(code(b + 8) & I(15));
             const auto high = [&](std::size_t s) { return simd::sar<4>(code(s)); };
             const std::size_t s = b - 8;
             return high(s) | simd::shl<2>(high(s + 4)) | simd::shl<4>(high(s + 8)) |

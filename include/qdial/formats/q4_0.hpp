@@ -3,8 +3,8 @@
 
 #include "qdial/formats/format.hpp"
 #include "qdial/formats/q8_0.hpp"
-#include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/blocks_32.hpp"
+#include "qdial/kernels/decoder.hpp"
 
 namespace qdial {
 
@@ -19,8 +19,8 @@ struct q4_0 {
     using activation = q8_0;
 
     struct block {
-        std::uint16_t d;       ///< scale, binary16
-        std::uint8_t qs[16];   ///< low nibbles: elements 0-15, high nibbles: 16-31
+        std::uint16_t d;      ///< scale, binary16
+        std::uint8_t qs[16];  ///< low nibbles: elements 0-15, high nibbles: 16-31
     };
 };
 static_assert(sizeof(q4_0::block) == 18);
@@ -45,10 +45,6 @@ struct decoder<q4_0, Arch> {
         return B::load_nibbles(b.qs);
     }
 };
-
-}  // namespace qdial::kernels
-
-namespace qdial::kernels {
 
 template <class Arch>
 struct encoder<q4_0, Arch> : symmetric_32<q4_0, 8, Arch> {};

@@ -3,8 +3,8 @@
 
 #include "qdial/formats/format.hpp"
 #include "qdial/formats/q8_1.hpp"
-#include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/blocks_32.hpp"
+#include "qdial/kernels/decoder.hpp"
 
 namespace qdial {
 
@@ -19,9 +19,9 @@ struct q4_1 {
     using activation = q8_1;
 
     struct block {
-        std::uint16_t d;       ///< scale, binary16
-        std::uint16_t m;       ///< minimum, binary16
-        std::uint8_t qs[16];   ///< low nibbles: elements 0-15, high nibbles: 16-31
+        std::uint16_t d;      ///< scale, binary16
+        std::uint16_t m;      ///< minimum, binary16
+        std::uint8_t qs[16];  ///< low nibbles: elements 0-15, high nibbles: 16-31
     };
 };
 static_assert(sizeof(q4_1::block) == 20);
@@ -49,10 +49,6 @@ struct decoder<q4_1, Arch> {
         return B::load_nibbles(b.qs);
     }
 };
-
-}  // namespace qdial::kernels
-
-namespace qdial::kernels {
 
 template <class Arch>
 struct encoder<q4_1, Arch> : affine_32<q4_1, 15, Arch> {};

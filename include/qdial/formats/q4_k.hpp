@@ -57,19 +57,14 @@ struct decoder<q4_k, Arch> {
     }
 };
 
-}  // namespace qdial::kernels
-
-namespace qdial::kernels {
-
 template <class Arch>
 struct encoder<q4_k, Arch> {
     static void rows(const float* x, std::size_t rows, std::size_t row_length,
                      const float* importance, q4_k::block* out) noexcept {
         const std::size_t per_row = row_length / q4_k::block_length;
-        encode_super_blocks<q4_k, Arch>(x, rows * per_row, per_row, importance, out,
-                                         [](auto& lanes, bool weighted, auto& bytes) {
-                                             encode(lanes, weighted, bytes);
-                                         });
+        encode_super_blocks<q4_k, Arch>(
+            x, rows * per_row, per_row, importance, out,
+            [](auto& lanes, bool weighted, auto& bytes) { encode(lanes, weighted, bytes); });
     }
 
 private:
@@ -77,7 +72,7 @@ private:
     using family = affine_k<15, 32, 63, false>;
 
     static void encode(lanes_type& lanes, bool weighted,
-                                    lane_bytes<sizeof(q4_k::block), Arch>& bytes) noexcept {
+                       lane_bytes<sizeof(q4_k::block), Arch>& bytes) noexcept {
         if (weighted)
             lanes.weight_by_importance(2.0f);
         else

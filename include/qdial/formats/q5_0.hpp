@@ -3,8 +3,8 @@
 
 #include "qdial/formats/format.hpp"
 #include "qdial/formats/q8_0.hpp"
-#include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/blocks_32.hpp"
+#include "qdial/kernels/decoder.hpp"
 
 namespace qdial {
 
@@ -19,9 +19,9 @@ struct q5_0 {
     using activation = q8_0;
 
     struct block {
-        std::uint16_t d;       ///< scale, binary16
-        std::uint8_t qh[4];    ///< fifth bits, element j at bit j (little-endian)
-        std::uint8_t qs[16];   ///< low nibbles: elements 0-15, high nibbles: 16-31
+        std::uint16_t d;      ///< scale, binary16
+        std::uint8_t qh[4];   ///< fifth bits, element j at bit j (little-endian)
+        std::uint8_t qs[16];  ///< low nibbles: elements 0-15, high nibbles: 16-31
     };
 };
 static_assert(sizeof(q5_0::block) == 22);
@@ -47,10 +47,6 @@ struct decoder<q5_0, Arch> {
         return B::bit_or(B::load_nibbles(b.qs), fifth);
     }
 };
-
-}  // namespace qdial::kernels
-
-namespace qdial::kernels {
 
 template <class Arch>
 struct encoder<q5_0, Arch> : symmetric_32<q5_0, 16, Arch> {};

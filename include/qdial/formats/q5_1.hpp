@@ -3,8 +3,8 @@
 
 #include "qdial/formats/format.hpp"
 #include "qdial/formats/q8_1.hpp"
-#include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/blocks_32.hpp"
+#include "qdial/kernels/decoder.hpp"
 
 namespace qdial {
 
@@ -19,10 +19,10 @@ struct q5_1 {
     using activation = q8_1;
 
     struct block {
-        std::uint16_t d;       ///< scale, binary16
-        std::uint16_t m;       ///< minimum, binary16
-        std::uint8_t qh[4];    ///< fifth bits, element j at bit j (little-endian)
-        std::uint8_t qs[16];   ///< low nibbles: elements 0-15, high nibbles: 16-31
+        std::uint16_t d;      ///< scale, binary16
+        std::uint16_t m;      ///< minimum, binary16
+        std::uint8_t qh[4];   ///< fifth bits, element j at bit j (little-endian)
+        std::uint8_t qs[16];  ///< low nibbles: elements 0-15, high nibbles: 16-31
     };
 };
 static_assert(sizeof(q5_1::block) == 24);
@@ -51,10 +51,6 @@ struct decoder<q5_1, Arch> {
         return B::bit_or(B::load_nibbles(b.qs), fifth);
     }
 };
-
-}  // namespace qdial::kernels
-
-namespace qdial::kernels {
 
 template <class Arch>
 struct encoder<q5_1, Arch> : affine_32<q5_1, 31, Arch> {};

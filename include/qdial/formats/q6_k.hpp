@@ -19,10 +19,10 @@ struct q6_k {
     using activation = q8_k;
 
     struct block {
-        std::uint8_t ql[128];     ///< low nibbles: byte 64h + 32(r&1) + l, nibble r>>1
-        std::uint8_t qh[64];      ///< high two bits: byte 32h + l at bits 2r
-        std::int8_t scales[16];   ///< per 16 elements
-        std::uint16_t d;          ///< super-block scale, binary16
+        std::uint8_t ql[128];    ///< low nibbles: byte 64h + 32(r&1) + l, nibble r>>1
+        std::uint8_t qh[64];     ///< high two bits: byte 32h + l at bits 2r
+        std::int8_t scales[16];  ///< per 16 elements
+        std::uint16_t d;         ///< super-block scale, binary16
     };
 };
 static_assert(sizeof(q6_k::block) == 210);
@@ -57,19 +57,14 @@ struct decoder<q6_k, Arch> {
     }
 };
 
-}  // namespace qdial::kernels
-
-namespace qdial::kernels {
-
 template <class Arch>
 struct encoder<q6_k, Arch> {
     static void rows(const float* x, std::size_t rows, std::size_t row_length,
                      const float* importance, q6_k::block* out) noexcept {
         const std::size_t per_row = row_length / q6_k::block_length;
-        encode_super_blocks<q6_k, Arch>(x, rows * per_row, per_row, importance, out,
-                                         [](auto& lanes, bool weighted, auto& bytes) {
-                                             encode(lanes, weighted, bytes);
-                                         });
+        encode_super_blocks<q6_k, Arch>(
+            x, rows * per_row, per_row, importance, out,
+            [](auto& lanes, bool weighted, auto& bytes) { encode(lanes, weighted, bytes); });
     }
 
 private:
@@ -79,13 +74,14 @@ private:
     using family = symmetric_k<32>;
 
     static void encode(lanes_type& lanes, bool weighted,
-                                    lane_bytes<sizeof(q6_k::block), Arch>& bytes) noexcept {
+                       lane_bytes<sizeof(q6_k::block), Arch>& bytes) noexcept {
         alignas(64) float scales[16 * F::width];
         // With importance the reference takes it as the weight, without the square root.
         if (!weighted) lanes.set_weights([](std::size_t, auto v) { return v * v; });
-        family::template each_sub_block<lanes_type::groups>(lanes, scales, [](auto* x, auto* w, auto* out) {
-            return search_symmetric<32, 16, Arch, lanes_type::groups>(x, w, out);
-        });
+        family::template each_sub_block<lanes_type::groups>(
+            lanes, scales, [](auto* x, auto* w, auto* out) {
+                return search_symmetric<32, 16, Arch, lanes_type::groups>(x, w, out);
+            });
         F extreme, magnitude;
         find_extreme<16>(scales, extreme, magnitude);
         const auto zero = magnitude < F(negligible);
@@ -103,7 +99,7 @@ private:
     }
 
     static void pack(const lanes_type& lanes, const I* scale, I d,
-                                  lane_bytes<sizeof(q6_k::block), Arch>& bytes) noexcept {
+                     lane_bytes<sizeof(q6_k::block), Arch>& bytes) noexcept {
         bytes.set_bytes(0, 32, [&](std::size_t b) {
             const std::size_t e = b / 64 * 128 + b % 64;
             return (lanes.code(e) & I(15)) | simd::shl<4>(lanes.code(e + 64) & I(15));

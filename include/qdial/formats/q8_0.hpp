@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "qdial/formats/format.hpp"
-#include "qdial/kernels/decoder.hpp"
 #include "qdial/endian.hpp"
 #include "qdial/float16.hpp"
+#include "qdial/formats/format.hpp"
+#include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/encode_q8.hpp"
 #include "qdial/kernels/encoder.hpp"
 
@@ -21,7 +21,7 @@ struct q8_0 {
     using activation = q8_0;
 
     struct block {
-        std::uint16_t d;       ///< scale, binary16
+        std::uint16_t d;  ///< scale, binary16
         std::int8_t qs[32];
     };
 };
@@ -47,10 +47,6 @@ struct decoder<q8_0, Arch> {
         return B::load(b.qs);
     }
 };
-
-}  // namespace qdial::kernels
-
-namespace qdial::kernels {
 
 template <class Arch>
 struct encoder<q8_0, Arch> {

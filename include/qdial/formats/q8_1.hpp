@@ -16,8 +16,8 @@ struct q8_1 {
     static constexpr bool is_float = false;
 
     struct block {
-        std::uint16_t d;       ///< scale, binary16
-        std::uint16_t s;       ///< d times the sum of the codes, binary16
+        std::uint16_t d;  ///< scale, binary16
+        std::uint16_t s;  ///< d times the sum of the codes, binary16
         std::int8_t qs[32];
     };
 };

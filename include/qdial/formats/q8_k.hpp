@@ -16,9 +16,9 @@ struct q8_k {
     static constexpr bool is_float = false;
 
     struct block {
-        float d;                  ///< scale, binary32
+        float d;  ///< scale, binary32
         std::int8_t qs[256];
-        std::int16_t bsums[16];   ///< sums of 16 codes each
+        std::int16_t bsums[16];  ///< sums of 16 codes each
     };
 };
 static_assert(sizeof(q8_k::block) == 292);
@@ -35,9 +35,7 @@ struct decoder<q8_k, Arch> {
     static constexpr bool has_minimum = false;
     static constexpr std::size_t sub_block = 0;
 
-    QDIAL_INLINE static float scale(const q8_k::block& b) noexcept {
-        return little_endian(b.d);
-    }
+    QDIAL_INLINE static float scale(const q8_k::block& b) noexcept { return little_endian(b.d); }
     template <std::size_t Group>
     QDIAL_INLINE static typename B::bytes codes(const q8_k::block& b) noexcept {
         return B::load(b.qs + 32 * Group);

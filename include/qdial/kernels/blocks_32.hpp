@@ -95,8 +95,7 @@ QDIAL_INLINE void fit_symmetric_32(const float* x, std::size_t count,
     select(high > opposite, high, F::load(ends.low)).store(ends.low);
     if (any(tie)) [[unlikely]]
         for (std::size_t b = 0; b < count; ++b)
-            if (ends.high[b] == std::fabs(ends.low[b]))
-                ends.low[b] = first_extreme_32(x + 32 * b);
+            if (ends.high[b] == std::fabs(ends.low[b])) ends.low[b] = first_extreme_32(x + 32 * b);
     const F d = F::load(ends.low) / F(-static_cast<float>(N));
     const F inverse = select(d == F(0.0f), F(0.0f), F(1.0f) / d);
     inverse.store(fits.inverse);
@@ -106,8 +105,7 @@ QDIAL_INLINE void fit_symmetric_32(const float* x, std::size_t count,
 
 /// Codes 0 .. Levels for x ~ d * code + m.
 template <int Levels, class Arch>
-QDIAL_INLINE void fit_affine_32(const float* x, std::size_t count,
-                                fits_32<Arch>& fits) noexcept {
+QDIAL_INLINE void fit_affine_32(const float* x, std::size_t count, fits_32<Arch>& fits) noexcept {
     using F = floats<Arch>;
     extremes_32<Arch> ends;
     find_extremes_32<Arch>(x, count, ends);
@@ -151,8 +149,8 @@ QDIAL_INLINE void store_le64(std::uint8_t* p, std::uint64_t v) noexcept {
 QDIAL_INLINE void pack_nibbles_32(const std::uint8_t* codes, std::uint8_t* qs) noexcept {
     constexpr std::uint64_t nibbles = 0x0F0F0F0F0F0F0F0Full;
     for (std::size_t k = 0; k < 16; k += 8)
-        store_le64(qs + k, (load_le64(codes + k) & nibbles) |
-                               ((load_le64(codes + 16 + k) & nibbles) << 4));
+        store_le64(qs + k,
+                   (load_le64(codes + k) & nibbles) | ((load_le64(codes + 16 + k) & nibbles) << 4));
 }
 
 /// Stores a 32-bit field, little-endian.
@@ -190,8 +188,7 @@ struct block_lanes_32 {
 
 /// Mean square of each of `count` rows (1 .. width), every row summed in order, one per lane.
 template <class Arch>
-void mean_squares(const float* x, std::size_t count, std::size_t row_length,
-                  float* out) noexcept {
+void mean_squares(const float* x, std::size_t count, std::size_t row_length, float* out) noexcept {
     using F = floats<Arch>;
     alignas(64) float tile[32 * F::width];
     F sum(0.0f);
@@ -224,14 +221,13 @@ void for_weighted_blocks_32(const float* x, std::size_t rows, std::size_t row_le
             for (std::size_t g = 0; g < L::groups; ++g) {
                 const std::size_t at = std::min(first + g * L::width, count - 1);
                 const std::size_t n = std::min(L::width, count - at);
-                load_transposed<32, Arch>([&](std::size_t b) { return start + (at + b) * 32; },
-                                          n, lanes.x + g * 32 * L::width);
+                load_transposed<32, Arch>([&](std::size_t b) { return start + (at + b) * 32; }, n,
+                                          lanes.x + g * 32 * L::width);
                 load_transposed<32, Arch>(
                     [&](std::size_t b) { return importance + (at + b) % per_row * 32; }, n,
                     lanes.w + g * 32 * L::width);
                 for (std::size_t b = 0; b < L::width; ++b)
-                    lane_sigma2[g * L::width + b] =
-                        sigma2[std::min(at + b, count - 1) / per_row];
+                    lane_sigma2[g * L::width + b] = sigma2[std::min(at + b, count - 1) / per_row];
             }
             zero_non_finite<Arch>(lanes.x, L::groups * 32 * L::width);
             using F = typename L::F;
@@ -304,14 +300,14 @@ private:
             if (lane == 0) fit_symmetric_32<N>(x, std::min(fits.width, count - b), fits);
             if (fits.ordinary) {
                 // A NaN passes the minimum and converts to code 0, as in the reference.
-                const F v = min(F(2.0f * N - 0.5f),
-                                F::load(x) * F(fits.inverse[lane]) + F(rounding));
+                const F v =
+                    min(F(2.0f * N - 0.5f), F::load(x) * F(fits.inverse[lane]) + F(rounding));
                 store_codes_32<Arch>(v, codes);
                 if constexpr (bits == 5) fifth_bits = fifth_bits_32<Arch>(v);
             } else {
                 for (std::size_t e = 0; e < 32; ++e) {
-                    codes[e] = code_of_any<2 * N - 1>(
-                        simd::unfused(x[e] * fits.inverse[lane]) + rounding);
+                    codes[e] =
+                        code_of_any<2 * N - 1>(simd::unfused(x[e] * fits.inverse[lane]) + rounding);
                     fifth_bits |= static_cast<std::uint32_t>(codes[e] >> 4 & 1) << e;
                 }
             }
@@ -326,8 +322,7 @@ private:
                          const float* importance, typename Format::block* out) noexcept {
         using L = block_lanes_32<Arch>;
         for_weighted_blocks_32<Arch>(
-            x, rows, row_length, importance,
-            [out](L& lanes, std::size_t first, std::size_t count) {
+            x, rows, row_length, importance, [out](L& lanes, std::size_t first, std::size_t count) {
                 using F = typename L::F;
                 const F scale =
                     search_symmetric<N, 32, Arch, L::groups>(lanes.x, lanes.w, lanes.codes);
@@ -363,8 +358,7 @@ private:
             if (lane == 0) fit_affine_32<Levels>(x, std::min(fits.width, count - b), fits);
             if (fits.ordinary) {
                 // At most Levels + 1/2 and a few ulp: truncation needs no clamp.
-                const F v =
-                    (F::load(x) - F(fits.offset[lane])) * F(fits.inverse[lane]) + F(0.5f);
+                const F v = (F::load(x) - F(fits.offset[lane])) * F(fits.inverse[lane]) + F(0.5f);
                 store_codes_32<Arch>(v, codes);
                 if constexpr (bits == 5) fifth_bits = fifth_bits_32<Arch>(v);
             } else {
@@ -386,14 +380,13 @@ private:
                          const float* importance, typename Format::block* out) noexcept {
         using L = block_lanes_32<Arch>;
         for_weighted_blocks_32<Arch>(
-            x, rows, row_length, importance,
-            [out](L& lanes, std::size_t first, std::size_t count) {
+            x, rows, row_length, importance, [out](L& lanes, std::size_t first, std::size_t count) {
                 using F = typename L::F;
                 alignas(64) float scales[L::groups * L::width], minima[L::groups * L::width];
                 search_affine<Levels, 32, false, Arch, L::groups>(
                     lanes.x, lanes.w, {-0.9f, 0.05f, 36}, lanes.codes, scales, minima);
-                const ints<Arch, L::groups> halves[2] = {
-                    scale_to_half(F::load(scales)), scale_to_half(F(-0.0f) - F::load(minima))};
+                const ints<Arch, L::groups> halves[2] = {scale_to_half(F::load(scales)),
+                                                         scale_to_half(F(-0.0f) - F::load(minima))};
                 store_blocks_32<bits>(lanes, halves, out + first, count);
             });
     }

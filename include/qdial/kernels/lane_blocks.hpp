@@ -66,9 +66,7 @@ class lane_bytes {
     static constexpr std::size_t padded = (words + width - 1) / width * width;
 
 public:
-    QDIAL_INLINE void set_word(std::size_t k, I value) noexcept {
-        value.store(words_ + k * width);
-    }
+    QDIAL_INLINE void set_word(std::size_t k, I value) noexcept { value.store(words_ + k * width); }
     QDIAL_INLINE I word(std::size_t k) const noexcept { return I::load(words_ + k * width); }
 
     /// Words first … first + count - 1 from bytes: byte(j) for j in 0 .. 4 count - 1.
@@ -89,8 +87,7 @@ public:
         for (std::size_t k = 0; k < padded; k += width) {
             typename O::f tile[width];
             for (std::size_t j = 0; j < width; ++j)
-                tile[j] = O::from_bits(
-                    O::load(words_ + std::min(k + j, words - 1) * width));
+                tile[j] = O::from_bits(O::load(words_ + std::min(k + j, words - 1) * width));
             O::transpose(tile);
             for (std::size_t b = 0; b < width; ++b) O::store(rows[b] + k, O::bits(tile[b]));
         }

@@ -47,10 +47,10 @@ void quantize_rows(std::span<const float> x, std::size_t row_length,
         std::max((elements_per_task + row_length - 1) / row_length, simd::ops<Arch>::width);
     executor((rows + rows_per_task - 1) / rows_per_task, [&](std::size_t task) {
         const std::size_t first = task * rows_per_task;
-        kernels::encoder<F, Arch>::rows(
-            x.data() + first * row_length, std::min(rows_per_task, rows - first), row_length,
-            importance.empty() ? nullptr : importance.data(),
-            out.data() + first * (row_length / F::block_length));
+        kernels::encoder<F, Arch>::rows(x.data() + first * row_length,
+                                        std::min(rows_per_task, rows - first), row_length,
+                                        importance.empty() ? nullptr : importance.data(),
+                                        out.data() + first * (row_length / F::block_length));
     });
 }
 

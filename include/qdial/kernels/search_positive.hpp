@@ -88,8 +88,7 @@ private:
             const F l = to_float(code(j)), wx = w(j) * x(j);
             const F xl_without = xl_ - wx * l;
             const F l2_without = l2_ - (w(j) * l) * l;
-            const I next_code =
-                min(I(Levels), nearest_int((x(j) * l2_without) / xl_without));
+            const I next_code = min(I(Levels), nearest_int((x(j) * l2_without) / xl_without));
             const F next = to_float(next_code);
             const F xl_next = xl_without + wx * next;
             const F l2_next = l2_without + (w(j) * next) * next;

@@ -12,8 +12,7 @@ inline constexpr float negligible = 1e-15f;
 
 /// The signed value of the first element with the largest magnitude, and that magnitude.
 template <std::size_t Length, class Arch, std::size_t G>
-void find_extreme(const float* x, floats<Arch, G>& extreme,
-                               floats<Arch, G>& magnitude) noexcept {
+void find_extreme(const float* x, floats<Arch, G>& extreme, floats<Arch, G>& magnitude) noexcept {
     using F = floats<Arch, G>;
     extreme = magnitude = F(0.0f);
     for (std::size_t e = 0; e < Length; ++e) {
@@ -51,8 +50,7 @@ QDIAL_INLINE correlation<Arch, G> correlate(const float* x, const float* w, cons
 /// (sum w x l)^2 / (sum w l^2). Writes codes in [-N, N-1] as floats (-N throughout for a
 /// negligible unit) and returns the scale, which may be negative, or 0.
 template <int N, std::size_t Length, class Arch, std::size_t G>
-floats<Arch, G> search_symmetric(const float* x, const float* w,
-                                              float* codes) noexcept {
+floats<Arch, G> search_symmetric(const float* x, const float* w, float* codes) noexcept {
     using F = floats<Arch, G>;
     constexpr std::size_t width = F::width, stride = Length * width;
     alignas(64) float wx[G * stride];
@@ -71,9 +69,8 @@ floats<Arch, G> search_symmetric(const float* x, const float* w,
             -(static_cast<float>(N) + simd::unfused(0.1f * static_cast<float>(k)));
         const F inverse = F(numerator) / extreme;
         // Up to k = 4 no product lies below -N - 1/2, so rounding alone keeps the lower bound.
-        const auto [xl, l2] =
-            k <= 4 ? correlate<N, Length, false>(x, w, wx, inverse)
-                   : correlate<N, Length, true>(x, w, wx, inverse);
+        const auto [xl, l2] = k <= 4 ? correlate<N, Length, false>(x, w, wx, inverse)
+                                     : correlate<N, Length, true>(x, w, wx, inverse);
         if (t == 0) {
             best_inverse = inverse;
             scale = select(l2 == F(0.0f), F(0.0f), xl / l2);
@@ -86,8 +83,8 @@ floats<Arch, G> search_symmetric(const float* x, const float* w,
         }
     }
     for (std::size_t e = 0; e < Length; ++e) {
-        const F l = clamped_codes_in_range<-N, N - 1>(best_inverse *
-                                                      F::load(x + e * width, stride));
+        const F l =
+            clamped_codes_in_range<-N, N - 1>(best_inverse * F::load(x + e * width, stride));
         select(zero, F(-static_cast<float>(N)), l).store(codes + e * width, stride);
     }
     return select(zero, F(0.0f), scale);
@@ -146,8 +143,8 @@ private:
             if (!any(moves)) continue;
             const F xl_next_of = at(wv_, e) * next, l2_next_of = (at(w_, e) * next) * next;
             const F xl_next = xl_without + xl_next_of, l2_next = l2_without + l2_next_of;
-            const M better = moves & (l2_next > F(0.0f)) &
-                             ((xl_next * xl_next) * l2_ > (xl_ * xl_) * l2_next);
+            const M better =
+                moves & (l2_next > F(0.0f)) & ((xl_next * xl_next) * l2_ > (xl_ * xl_) * l2_next);
             put(codes_, e, select(better, next, l));
             put(xl_of_, e, select(better, xl_next_of, at(xl_of_, e)));
             put(l2_of_, e, select(better, l2_next_of, at(l2_of_, e)));
@@ -161,8 +158,8 @@ private:
     const float* x_;
     float* codes_;
     F xl_, l2_;
-    alignas(64) float w_[G * stride], wv_[G * stride];          ///< x^2, x^3
-    alignas(64) float xl_of_[G * stride], l2_of_[G * stride];   ///< each code's share of the sums
+    alignas(64) float w_[G * stride], wv_[G * stride];         ///< x^2, x^3
+    alignas(64) float xl_of_[G * stride], l2_of_[G * stride];  ///< each code's share of the sums
 };
 
 template <int N, std::size_t Length, class Arch, std::size_t G>

@@ -35,17 +35,14 @@ template <class Arch>
 QDIAL_INLINE ints<Arch> four_bit_plane(const super_block_lanes<Arch>& lanes,
                                        std::size_t b) noexcept {
     const std::size_t e = b / 32 * 64 + b % 32;
-    return (lanes.code(e) & ints<Arch>(15)) |
-           simd::shl<4>(lanes.code(e + 32) & ints<Arch>(15));
+    return (lanes.code(e) & ints<Arch>(15)) | simd::shl<4>(lanes.code(e + 32) & ints<Arch>(15));
 }
 
 /// Byte l of the plane of bit `Bit`: element 32s + l at bit s.
 template <int Bit, class Arch>
 QDIAL_INLINE ints<Arch> bit_plane(const super_block_lanes<Arch>& lanes, std::size_t l) noexcept {
     using I = ints<Arch>;
-    const auto bit = [&](std::size_t s) {
-        return simd::sar<Bit>(lanes.code(32 * s + l)) & I(1);
-    };
+    const auto bit = [&](std::size_t s) { return simd::sar<Bit>(lanes.code(32 * s + l)) & I(1); };
     return bit(0) | simd::shl<1>(bit(1)) | simd::shl<2>(bit(2)) | simd::shl<3>(bit(3)) |
            simd::shl<4>(bit(4)) | simd::shl<5>(bit(5)) | simd::shl<6>(bit(6)) |
            simd::shl<7>(bit(7));

@@ -22,7 +22,7 @@ struct super_block_lanes {
     static constexpr std::size_t groups = simd::ops<Arch>::groups;
 
     alignas(64) float x[super_block_length * width];
-    alignas(64) float w[super_block_length * width];           ///< importance, then weights
+    alignas(64) float w[super_block_length * width];  ///< importance, then weights
     alignas(64) float search_codes[super_block_length * width];
     alignas(64) std::int32_t codes[super_block_length * width];  ///< final, unsigned
 
@@ -58,9 +58,9 @@ struct super_block_lanes {
 /// Encodes `count` consecutive super-blocks. Super-block b of the span uses the importance of
 /// column block (b % blocks_per_row). `encode(lanes, weighted, bytes)` fills the bytes.
 template <class Format, class Arch, class Encode>
-void encode_super_blocks(const float* x, std::size_t count,
-                                      std::size_t blocks_per_row, const float* importance,
-                                      typename Format::block* out, Encode encode) noexcept {
+void encode_super_blocks(const float* x, std::size_t count, std::size_t blocks_per_row,
+                         const float* importance, typename Format::block* out,
+                         Encode encode) noexcept {
     super_block_lanes<Arch> lanes;
     lane_bytes<sizeof(typename Format::block), Arch> bytes;
     for (std::size_t first = 0; first < count; first += lanes.width) {
@@ -96,7 +96,7 @@ struct affine_k {
     /// (by importance, or relative to the largest) and leaves the final codes in `lanes.codes`.
     template <class Arch>
     static result<Arch> encode(super_block_lanes<Arch>& lanes, affine_grid grid,
-                                            bool weighted) noexcept {
+                               bool weighted) noexcept {
         constexpr std::size_t width = super_block_lanes<Arch>::width;
         alignas(64) float fits[2][sub_blocks * width];  // scales, minima
         search(lanes, grid, fits[0], fits[1]);
@@ -111,8 +111,8 @@ struct affine_k {
 
 private:
     template <class Arch>
-    static void search(super_block_lanes<Arch>& lanes, affine_grid grid,
-                                    float* scales, float* minima) noexcept {
+    static void search(super_block_lanes<Arch>& lanes, affine_grid grid, float* scales,
+                       float* minima) noexcept {
         using L = super_block_lanes<Arch>;
         constexpr std::size_t width = L::width, G = L::groups;
         for (std::size_t s = 0; s < sub_blocks; s += G) {
@@ -124,15 +124,14 @@ private:
     }
 
     template <class Arch>
-    static void by_largest(const float* scales, const float* minima,
-                                        result<Arch>& r) noexcept {
+    static void by_largest(const float* scales, const float* minima, result<Arch>& r) noexcept {
         quantize_by_largest<Arch>(scales, r.scale, r.d);
         quantize_by_largest<Arch>(minima, r.minimum, r.dmin);
     }
 
     template <class Arch>
     static void quantize_by_largest(const float* values, ints<Arch>* codes,
-                                                 ints<Arch>& d) noexcept {
+                                    ints<Arch>& d) noexcept {
         using F = floats<Arch>;
         const F levels(static_cast<float>(ScaleLevels));
         F largest(0.0f);
@@ -140,15 +139,15 @@ private:
             largest = max(F::load(values + s * F::width), largest);
         const F inverse = select(largest > F(0.0f), levels / largest, F(0.0f));
         for (std::size_t s = 0; s < sub_blocks; ++s)
-            codes[s] = min(ints<Arch>(ScaleLevels),
-                           nearest_int(inverse * F::load(values + s * F::width)) &
-                               ints<Arch>(0xFF));
+            codes[s] =
+                min(ints<Arch>(ScaleLevels),
+                    nearest_int(inverse * F::load(values + s * F::width)) & ints<Arch>(0xFF));
         d = scale_to_half(largest / levels);
     }
 
     template <class Arch>
-    static void by_importance(const super_block_lanes<Arch>& lanes,
-                                           const float* fits, result<Arch>& r) noexcept {
+    static void by_importance(const super_block_lanes<Arch>& lanes, const float* fits,
+                              result<Arch>& r) noexcept {
         using F = floats<Arch>;
         constexpr std::size_t width = F::width;
         alignas(64) float sums[sub_blocks * width];
@@ -171,8 +170,7 @@ private:
 
     /// Codes under the stored scales; where a scale is zero the search's codes stay.
     template <class Arch>
-    static void requantize(super_block_lanes<Arch>& lanes,
-                                        const result<Arch>& r) noexcept {
+    static void requantize(super_block_lanes<Arch>& lanes, const result<Arch>& r) noexcept {
         using F = floats<Arch>;
         constexpr std::size_t width = F::width;
         const F d = from_half(r.d), dmin = from_half(r.dmin);
@@ -199,19 +197,18 @@ struct symmetric_k {
     /// Calls search(x, w, codes) for every G sub-blocks; it returns their scales.
     template <std::size_t G, class Arch, class Search>
     static void each_sub_block(super_block_lanes<Arch>& lanes, float* scales,
-                                            Search search) noexcept {
+                               Search search) noexcept {
         constexpr std::size_t width = super_block_lanes<Arch>::width;
         for (std::size_t s = 0; s < sub_blocks; s += G) {
             const std::size_t at = s * length * width;
-            search(lanes.x + at, lanes.w + at, lanes.search_codes + at)
-                .store(scales + s * width);
+            search(lanes.x + at, lanes.w + at, lanes.search_codes + at).store(scales + s * width);
         }
     }
 
     /// Codes (offset by N) under d * scale; where that is zero the search's codes stay.
     template <class Arch>
     static void requantize(super_block_lanes<Arch>& lanes, floats<Arch> d,
-                                        const ints<Arch>* scale) noexcept {
+                           const ints<Arch>* scale) noexcept {
         using F = floats<Arch>;
         using I = ints<Arch>;
         constexpr std::size_t width = F::width;

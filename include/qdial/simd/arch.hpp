@@ -62,8 +62,8 @@ struct neon : generic {
 #else
 #define QDIAL_WITH_AVX2 0
 #endif
-#if QDIAL_WITH_AVX2 && defined(__AVX512F__) && defined(__AVX512BW__) && \
-    defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if QDIAL_WITH_AVX2 && defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
+    defined(__AVX512VL__)
 #define QDIAL_WITH_AVX512 1
 #else
 #define QDIAL_WITH_AVX512 0

@@ -45,15 +45,13 @@ struct ops<arch::avx2> : xsimd_ops<xsimd::fma3<xsimd::avx2>> {
         const __m256i half = _mm256_cvtepu16_epi32(_mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
         const __m256i nan = _mm256_or_si256(_mm256_and_si256(half, _mm256_set1_epi32(0x8000)),
                                             _mm256_set1_epi32(0x7E00));
-        return _mm256_blendv_epi8(nan, half,
-                                  _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_EQ_OQ)));
+        return _mm256_blendv_epi8(nan, half, _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_EQ_OQ)));
     }
     QDIAL_INLINE static f from_half(i a) noexcept {
         const __m256i bytes = _mm256_shuffle_epi8(
             a, _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1, 0, 1, 4,
                                 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1));
-        return _mm256_cvtph_ps(
-            _mm256_castsi256_si128(_mm256_permute4x64_epi64(bytes, 0b1000)));
+        return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(bytes, 0b1000)));
     }
 
     QDIAL_INLINE static f load_i8(const std::int8_t* p) noexcept {
@@ -64,8 +62,8 @@ struct ops<arch::avx2> : xsimd_ops<xsimd::fma3<xsimd::avx2>> {
         return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     }
     QDIAL_INLINE static void store_u16(std::uint16_t* p, i a) noexcept {
-        const __m256i words = _mm256_packus_epi32(
-            _mm256_and_si256(a, _mm256_set1_epi32(0xFFFF)), _mm256_setzero_si256());
+        const __m256i words = _mm256_packus_epi32(_mm256_and_si256(a, _mm256_set1_epi32(0xFFFF)),
+                                                  _mm256_setzero_si256());
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
                          _mm256_castsi256_si128(_mm256_permute4x64_epi64(words, 0b1000)));
     }
@@ -76,9 +74,8 @@ struct ops<arch::avx2> : xsimd_ops<xsimd::fma3<xsimd::avx2>> {
         for (std::size_t g = 0; g < G; g += 4) {
             const __m256i lo = _mm256_packs_epi32(a[g], a[g + 1]);
             const __m256i hi = _mm256_packs_epi32(a[g + 2], a[g + 3]);
-            _mm256_storeu_si256(
-                reinterpret_cast<__m256i*>(p + 8 * g),
-                _mm256_permutevar8x32_epi32(_mm256_packs_epi16(lo, hi), order));
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8 * g),
+                                _mm256_permutevar8x32_epi32(_mm256_packs_epi16(lo, hi), order));
         }
     }
     QDIAL_INLINE static std::int32_t reduce_max(i a) noexcept {
@@ -86,12 +83,12 @@ struct ops<arch::avx2> : xsimd_ops<xsimd::fma3<xsimd::avx2>> {
             _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1))));
     }
     QDIAL_INLINE static float reduce_max(f a) noexcept {
-        return ops<arch::sse4>::reduce_max(ops<arch::sse4>::f(
-            _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1))));
+        return ops<arch::sse4>::reduce_max(
+            ops<arch::sse4>::f(_mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1))));
     }
     QDIAL_INLINE static float reduce_min(f a) noexcept {
-        return ops<arch::sse4>::reduce_min(ops<arch::sse4>::f(
-            _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1))));
+        return ops<arch::sse4>::reduce_min(
+            ops<arch::sse4>::f(_mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1))));
     }
     QDIAL_INLINE static void transpose(f (&r)[8]) noexcept {
         __m256 p[8], q[8];

@@ -55,9 +55,9 @@ struct ops<arch::sse4> : xsimd_ops<xsimd::sse4_2> {
         return _mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
     }
     QDIAL_INLINE static void store_u16(std::uint16_t* p, i a) noexcept {
-        _mm_storel_epi64(reinterpret_cast<__m128i*>(p),
-                         _mm_packus_epi32(_mm_and_si128(a, _mm_set1_epi32(0xFFFF)),
-                                          _mm_setzero_si128()));
+        _mm_storel_epi64(
+            reinterpret_cast<__m128i*>(p),
+            _mm_packus_epi32(_mm_and_si128(a, _mm_set1_epi32(0xFFFF)), _mm_setzero_si128()));
     }
     template <std::size_t G>
     QDIAL_INLINE static void store_i8(std::int8_t* p, const i (&a)[G]) noexcept {

@@ -72,9 +72,9 @@ struct half_conversion {
         const auto odd = Ops::bit_and(Ops::template sar<13>(magnitude), Ops::splat(1));
         auto half = Ops::template sar<13>(
             Ops::add(Ops::sub(magnitude, Ops::splat(0x38000000 - 0xFFF)), odd));
-        const auto subnormal = Ops::sub(
-            Ops::bits(Ops::add(Ops::from_bits(magnitude), Ops::splat(0.5f))),
-            Ops::splat(0x3F000000));
+        const auto subnormal =
+            Ops::sub(Ops::bits(Ops::add(Ops::from_bits(magnitude), Ops::splat(0.5f))),
+                     Ops::splat(0x3F000000));
         half = Ops::select(Ops::gt(Ops::splat(0x38800000), magnitude), subnormal, half);
         half = Ops::select(Ops::gt(magnitude, Ops::splat(0x477FFFFF)), Ops::splat(0x7C00), half);
         half = Ops::select(Ops::gt(magnitude, Ops::splat(0x7F800000)), Ops::splat(0x7E00), half);
