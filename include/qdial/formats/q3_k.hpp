@@ -123,12 +123,7 @@ private:
 
     static I scales_by_importance(const lanes_type& lanes, const float* scales, I* codes) noexcept {
         alignas(64) float sums[16 * F::width], found[16 * F::width];
-        for (std::size_t s = 0; s < 16; ++s) {
-            F sum(0.0f);
-            for (std::size_t e = 16 * s; e < 16 * s + 16; ++e)
-                sum = sum + F::load(lanes.w + e * F::width);
-            sum.store(sums + s * F::width);
-        }
+        lanes.sum_weights(16, sums);
         const F scale = search_symmetric<32, 16, Arch, 1>(scales, sums, found);
         for (std::size_t s = 0; s < 16; ++s) codes[s] = truncate(F::load(found + s * F::width));
         return scale_to_half(scale);

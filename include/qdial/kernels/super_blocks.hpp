@@ -36,6 +36,15 @@ struct super_block_lanes {
         return sum;
     }
 
+    /// Sums the weights of every `length` elements, in order: sub-block s to out[s * width].
+    void sum_weights(std::size_t length, float* out) const noexcept {
+        for (std::size_t first = 0; first < super_block_length; first += length) {
+            F sum(0.0f);
+            for (std::size_t e = first; e < first + length; ++e) sum = sum + F::load(w + e * width);
+            sum.store(out + first / length * width);
+        }
+    }
+
     /// Turns importance into the reference's weights: importance * sqrt(sigma2 + x^2), with
     /// sigma2 = factor * mean square of the super-block.
     void weight_by_importance(float factor) noexcept {
@@ -152,12 +161,7 @@ private:
         constexpr std::size_t width = F::width;
         alignas(64) float sums[sub_blocks * width];
         alignas(64) std::int32_t codes[2 * sub_blocks * width];
-        for (std::size_t s = 0; s < sub_blocks; ++s) {
-            F sum(0.0f);
-            for (std::size_t e = s * Length; e < (s + 1) * Length; ++e)
-                sum = sum + F::load(lanes.w + e * width);
-            sum.store(sums + s * width);
-        }
+        lanes.sum_weights(Length, sums);
         positive_search<ScaleLevels, sub_blocks, Arch, 2> search(fits, sums, codes);
         const auto halves = scale_to_half(search.run());
         r.d.r[0] = halves.r[0];
