@@ -15,15 +15,16 @@ template <std::size_t Length, class Arch, std::size_t G>
 QDIAL_INLINE void find_extreme(const float* x, floats<Arch, G>& extreme,
                                floats<Arch, G>& magnitude) noexcept {
     using F = floats<Arch, G>;
-    F low = F::load(x, Length * F::width), high = low;
-    for (std::size_t e = 1; e < Length; ++e) {
+    F low(0.0f), high(0.0f);
+    for (std::size_t e = 0; e < Length; ++e) {
         const F v = F::load(x + e * F::width, Length * F::width);
         low = min(v, low);
         high = max(v, high);
     }
-    magnitude = max(high, abs(low));
-    extreme = select(high > abs(low), high, low);
-    if (!any(high == abs(low))) [[likely]]
+    const F opposite = abs(low);
+    magnitude = max(high, opposite);
+    extreme = select(high > opposite, high, low);
+    if (!any(high == opposite)) [[likely]]
         return;
     // Both signs reach the magnitude in some lane, or a lane is all zero: who came first counts.
     extreme = magnitude = F(0.0f);
