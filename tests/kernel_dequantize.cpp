@@ -62,8 +62,7 @@ void check_against_definition(const std::vector<typename F::block>& blocks) {
 }  // namespace
 
 TEST_CASE("SHA-256 of known messages") {
-    REQUIRE(sha256("abc", 3) ==
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    REQUIRE(sha256("abc", 3) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     REQUIRE(sha256("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56) ==
             "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
 }
@@ -113,8 +112,8 @@ TEST_CASE("16-bit outputs are the floats rounded") {
         const auto brains = decode<F, bfloat16, default_arch>(blocks);
         std::size_t different = 0;
         for (std::size_t i = 0; i < floats.size(); ++i)
-            different += !same(halves[i], to_float16(floats[i])) +
-                         !same(brains[i], to_bfloat16(floats[i]));
+            different +=
+                !same(halves[i], to_float16(floats[i])) + !same(brains[i], to_bfloat16(floats[i]));
         REQUIRE(different == 0);
     });
 }

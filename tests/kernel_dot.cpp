@@ -50,9 +50,12 @@ float dot_of(const std::vector<typename F::block>& w,
 }
 
 /// The exact dot product of the decoded values, and the sum of the products' magnitudes.
+struct exact_result {
+    double sum, magnitude;
+};
 template <class F>
-std::pair<double, double> exact_dot(const std::vector<typename F::block>& w,
-                                    const std::vector<typename F::activation::block>& a) {
+exact_result exact_dot(const std::vector<typename F::block>& w,
+                       const std::vector<typename F::activation::block>& a) {
     std::vector<float> weights(w.size() * F::block_length), inputs(weights.size());
     dequantize<F, float, arch::generic>(w, weights);
     dequantize<typename F::activation, float, arch::generic>(a, inputs);
@@ -90,7 +93,7 @@ TEST_CASE("dot products have the definition's bits on every backend") {
     for_each_weight_format([](auto f) {
         using F = decltype(f);
         using A = typename F::activation;
-        for (const std::size_t n : {0, 1, 2, 7, 8, 9, 16, 29, 31, 33, 65, 1000}) {
+        for (const std::size_t n : {0u, 1u, 2u, 7u, 8u, 9u, 16u, 29u, 31u, 33u, 65u, 1000u}) {
             if (!F::is_float && n > 33) continue;
             const auto w = moderate_blocks<F>(n, static_cast<std::uint32_t>(n));
             const auto a = activations<A, arch::generic>(random_floats(n * F::block_length, 7));
@@ -111,13 +114,13 @@ TEST_CASE("dot products are those of the decoded values") {
         INFO(F::name);
         const std::size_t n = 4096 / F::block_length;
         const auto w = moderate_blocks<F>(n, 1);
-        const auto a =
-            activations<typename F::activation, default_arch>(random_floats(4096, 2));
-        const auto [sum, magnitude] = exact_dot<F>(w, a);
+        const auto a = activations<typename F::activation, default_arch>(random_floats(4096, 2));
+        const exact_result exact = exact_dot<F>(w, a);
         // Q8_1's sum of codes was rounded to binary16, the rest to binary32.
         const bool rounded_sum = std::is_same_v<typename F::activation, q8_1>;
-        const double tolerance = (rounded_sum ? 0x1p-11 : 0x1p-22) * magnitude;
-        CHECK(std::fabs(static_cast<double>(dot_of<F, default_arch>(w, a)) - sum) <= tolerance);
+        const double tolerance = (rounded_sum ? 0x1p-11 : 0x1p-22) * exact.magnitude;
+        CHECK(std::fabs(static_cast<double>(dot_of<F, default_arch>(w, a)) - exact.sum) <=
+              tolerance);
     });
 }
 
@@ -140,13 +143,13 @@ TEST_CASE("saturated codes and scales overflow nothing") {
                     const std::vector<float> x(8 * F::block_length, sign);
                     const auto a = activations<A, arch::generic>(x);
                     const float expected = dot_of<F, arch::generic>(w, a);
-                    const auto [sum, magnitude] = exact_dot<F>(w, a);
+                    const exact_result exact = exact_dot<F>(w, a);
                     for_each_arch([&](auto arch) {
                         INFO(F::name << " bytes " << byte << " on " << decltype(arch)::name);
                         const float actual = dot_of<F, decltype(arch)>(w, a);
                         REQUIRE(actual == expected);
-                        REQUIRE(std::fabs(static_cast<double>(actual) - sum) <=
-                                0x1p-10 * magnitude);
+                        REQUIRE(std::fabs(static_cast<double>(actual) - exact.sum) <=
+                                0x1p-10 * exact.magnitude);
                     });
                 }
             }

@@ -33,7 +33,6 @@ namespace qdial::kernels {
 
 template <class Arch>
 struct decoder<q2_k, Arch> {
-    using B = simd::byte_ops<Arch>;
     static constexpr bool signed_codes = false;
     static constexpr int offset = 0;
     static constexpr bool has_minimum = true;
@@ -53,9 +52,10 @@ struct decoder<q2_k, Arch> {
         constexpr std::uint64_t nibbles = 0x0F0F0F0F0F0F0F0Fu;
         return {load_u64(b.scales) >> 4 & nibbles, load_u64(b.scales + 8) >> 4 & nibbles};
     }
-    template <std::size_t Group>
-    QDIAL_INLINE static typename B::bytes codes(const q2_k::block& b) noexcept {
-        return B::template move_bits<2 * (Group % 4), 0, 2>(B::load(b.qs + 32 * (Group / 4)));
+    template <class V, std::size_t First>
+    QDIAL_INLINE static typename V::bytes codes(const q2_k::block& b) noexcept {
+        return V::template move_bits<First % 128 / 32 * 2, 0, 2>(
+            V::load(b.qs + First / 128 * 32 + First % 32));
     }
 };
 

@@ -33,7 +33,6 @@ namespace qdial::kernels {
 
 template <class Arch>
 struct decoder<q3_k, Arch> {
-    using B = simd::byte_ops<Arch>;
     static constexpr bool signed_codes = false;
     static constexpr int offset = 4;
     static constexpr bool has_minimum = false;
@@ -49,11 +48,12 @@ struct decoder<q3_k, Arch> {
         return {minus_32((low & nibbles) | two_bits<0>(high) | two_bits<2>(high) << 32),
                 minus_32((low >> 4 & nibbles) | two_bits<4>(high) | two_bits<6>(high) << 32)};
     }
-    template <std::size_t Group>
-    QDIAL_INLINE static typename B::bytes codes(const q3_k::block& b) noexcept {
-        const auto low =
-            B::template move_bits<2 * (Group % 4), 0, 2>(B::load(b.qs + 32 * (Group / 4)));
-        return B::bit_or(low, B::template move_bits<Group, 2, 1>(B::load(b.hmask)));
+    template <class V, std::size_t First>
+    QDIAL_INLINE static typename V::bytes codes(const q3_k::block& b) noexcept {
+        const auto low = V::template move_bits<First % 128 / 32 * 2, 0, 2>(
+            V::load(b.qs + First / 128 * 32 + First % 32));
+        return V::bit_or(low,
+                         V::template move_bits<First / 32, 2, 1>(V::load(b.hmask + First % 32)));
     }
 
 private:

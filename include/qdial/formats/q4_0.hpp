@@ -31,7 +31,6 @@ namespace qdial::kernels {
 
 template <class Arch>
 struct decoder<q4_0, Arch> {
-    using B = simd::byte_ops<Arch>;
     static constexpr bool signed_codes = false;
     static constexpr int offset = 8;
     static constexpr bool has_minimum = false;
@@ -40,9 +39,9 @@ struct decoder<q4_0, Arch> {
     QDIAL_INLINE static std::uint16_t scale(const q4_0::block& b) noexcept {
         return little_endian(b.d);
     }
-    template <std::size_t Group>
-    QDIAL_INLINE static typename B::bytes codes(const q4_0::block& b) noexcept {
-        return B::load_nibbles(b.qs);
+    template <class V, std::size_t First>
+    QDIAL_INLINE static typename V::bytes codes(const q4_0::block& b) noexcept {
+        return V::template load_nibbles<First>(b.qs);
     }
 };
 

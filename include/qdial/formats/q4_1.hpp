@@ -32,7 +32,6 @@ namespace qdial::kernels {
 
 template <class Arch>
 struct decoder<q4_1, Arch> {
-    using B = simd::byte_ops<Arch>;
     static constexpr bool signed_codes = false;
     static constexpr int offset = 0;
     static constexpr bool has_minimum = true;
@@ -44,9 +43,9 @@ struct decoder<q4_1, Arch> {
     QDIAL_INLINE static std::uint16_t minimum(const q4_1::block& b) noexcept {
         return little_endian(b.m);
     }
-    template <std::size_t Group>
-    QDIAL_INLINE static typename B::bytes codes(const q4_1::block& b) noexcept {
-        return B::load_nibbles(b.qs);
+    template <class V, std::size_t First>
+    QDIAL_INLINE static typename V::bytes codes(const q4_1::block& b) noexcept {
+        return V::template load_nibbles<First>(b.qs);
     }
 };
 

@@ -33,7 +33,6 @@ namespace qdial::kernels {
 
 template <class Arch>
 struct decoder<q4_k, Arch> {
-    using B = simd::byte_ops<Arch>;
     static constexpr bool signed_codes = false;
     static constexpr int offset = 0;
     static constexpr bool has_minimum = true;
@@ -51,9 +50,10 @@ struct decoder<q4_k, Arch> {
     QDIAL_INLINE static simd::sixteen_bytes sub_minima(const q4_k::block& b) noexcept {
         return six_bit_minima(b.scales);
     }
-    template <std::size_t Group>
-    QDIAL_INLINE static typename B::bytes codes(const q4_k::block& b) noexcept {
-        return B::template move_bits<4 * (Group % 2), 0, 4>(B::load(b.qs + 32 * (Group / 2)));
+    template <class V, std::size_t First>
+    QDIAL_INLINE static typename V::bytes codes(const q4_k::block& b) noexcept {
+        return V::template move_bits<First % 64 / 32 * 4, 0, 4>(
+            V::load(b.qs + First / 64 * 32 + First % 32));
     }
 };
 

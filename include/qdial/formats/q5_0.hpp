@@ -32,7 +32,6 @@ namespace qdial::kernels {
 
 template <class Arch>
 struct decoder<q5_0, Arch> {
-    using B = simd::byte_ops<Arch>;
     static constexpr bool signed_codes = false;
     static constexpr int offset = 16;
     static constexpr bool has_minimum = false;
@@ -41,10 +40,10 @@ struct decoder<q5_0, Arch> {
     QDIAL_INLINE static std::uint16_t scale(const q5_0::block& b) noexcept {
         return little_endian(b.d);
     }
-    template <std::size_t Group>
-    QDIAL_INLINE static typename B::bytes codes(const q5_0::block& b) noexcept {
-        const auto fifth = B::bit_and(B::load_bit_mask(b.qh), B::splat(16));
-        return B::bit_or(B::load_nibbles(b.qs), fifth);
+    template <class V, std::size_t First>
+    QDIAL_INLINE static typename V::bytes codes(const q5_0::block& b) noexcept {
+        const auto fifth = V::bit_and(V::load_bit_mask(b.qh + First / 8), V::splat(16));
+        return V::bit_or(V::template load_nibbles<First>(b.qs), fifth);
     }
 };
 

@@ -33,7 +33,6 @@ namespace qdial::kernels {
 
 template <class Arch>
 struct decoder<q5_1, Arch> {
-    using B = simd::byte_ops<Arch>;
     static constexpr bool signed_codes = false;
     static constexpr int offset = 0;
     static constexpr bool has_minimum = true;
@@ -45,10 +44,10 @@ struct decoder<q5_1, Arch> {
     QDIAL_INLINE static std::uint16_t minimum(const q5_1::block& b) noexcept {
         return little_endian(b.m);
     }
-    template <std::size_t Group>
-    QDIAL_INLINE static typename B::bytes codes(const q5_1::block& b) noexcept {
-        const auto fifth = B::bit_and(B::load_bit_mask(b.qh), B::splat(16));
-        return B::bit_or(B::load_nibbles(b.qs), fifth);
+    template <class V, std::size_t First>
+    QDIAL_INLINE static typename V::bytes codes(const q5_1::block& b) noexcept {
+        const auto fifth = V::bit_and(V::load_bit_mask(b.qh + First / 8), V::splat(16));
+        return V::bit_or(V::template load_nibbles<First>(b.qs), fifth);
     }
 };
 

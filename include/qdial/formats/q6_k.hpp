@@ -33,7 +33,6 @@ namespace qdial::kernels {
 
 template <class Arch>
 struct decoder<q6_k, Arch> {
-    using B = simd::byte_ops<Arch>;
     static constexpr bool signed_codes = false;
     static constexpr int offset = 32;
     static constexpr bool has_minimum = false;
@@ -47,13 +46,13 @@ struct decoder<q6_k, Arch> {
         std::memcpy(bytes, b.scales, 16);
         return {load_u64(bytes), load_u64(bytes + 8)};
     }
-    template <std::size_t Group>
-    QDIAL_INLINE static typename B::bytes codes(const q6_k::block& b) noexcept {
-        constexpr std::size_t half = Group / 4, part = Group % 4;
-        const auto low = B::template move_bits<4 * (part / 2), 0, 4>(
-            B::load(b.ql + 64 * half + 32 * (part % 2)));
-        const auto high = B::template move_bits<2 * part, 4, 2>(B::load(b.qh + 32 * half));
-        return B::bit_or(low, high);
+    template <class V, std::size_t First>
+    QDIAL_INLINE static typename V::bytes codes(const q6_k::block& b) noexcept {
+        constexpr std::size_t half = First / 128, part = First % 128 / 32, l = First % 32;
+        const auto low = V::template move_bits<part / 2 * 4, 0, 4>(
+            V::load(b.ql + 64 * half + part % 2 * 32 + l));
+        const auto high = V::template move_bits<2 * part, 4, 2>(V::load(b.qh + 32 * half + l));
+        return V::bit_or(low, high);
     }
 };
 

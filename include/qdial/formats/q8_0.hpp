@@ -33,7 +33,6 @@ namespace qdial::kernels {
 
 template <class Arch>
 struct decoder<q8_0, Arch> {
-    using B = simd::byte_ops<Arch>;
     static constexpr bool signed_codes = true;
     static constexpr int offset = 0;
     static constexpr bool has_minimum = false;
@@ -42,9 +41,9 @@ struct decoder<q8_0, Arch> {
     QDIAL_INLINE static std::uint16_t scale(const q8_0::block& b) noexcept {
         return little_endian(b.d);
     }
-    template <std::size_t Group>
-    QDIAL_INLINE static typename B::bytes codes(const q8_0::block& b) noexcept {
-        return B::load(b.qs);
+    template <class V, std::size_t First>
+    QDIAL_INLINE static typename V::bytes codes(const q8_0::block& b) noexcept {
+        return V::load(b.qs + First);
     }
 };
 

@@ -29,7 +29,6 @@ namespace qdial::kernels {
 
 template <class Arch>
 struct decoder<q8_1, Arch> {
-    using B = simd::byte_ops<Arch>;
     static constexpr bool signed_codes = true;
     static constexpr int offset = 0;
     static constexpr bool has_minimum = false;
@@ -38,9 +37,9 @@ struct decoder<q8_1, Arch> {
     QDIAL_INLINE static std::uint16_t scale(const q8_1::block& b) noexcept {
         return little_endian(b.d);
     }
-    template <std::size_t Group>
-    QDIAL_INLINE static typename B::bytes codes(const q8_1::block& b) noexcept {
-        return B::load(b.qs);
+    template <class V, std::size_t First>
+    QDIAL_INLINE static typename V::bytes codes(const q8_1::block& b) noexcept {
+        return V::load(b.qs + First);
     }
 };
 

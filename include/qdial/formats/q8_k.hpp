@@ -29,16 +29,15 @@ namespace qdial::kernels {
 
 template <class Arch>
 struct decoder<q8_k, Arch> {
-    using B = simd::byte_ops<Arch>;
     static constexpr bool signed_codes = true;
     static constexpr int offset = 0;
     static constexpr bool has_minimum = false;
     static constexpr std::size_t sub_block = 0;
 
     QDIAL_INLINE static float scale(const q8_k::block& b) noexcept { return little_endian(b.d); }
-    template <std::size_t Group>
-    QDIAL_INLINE static typename B::bytes codes(const q8_k::block& b) noexcept {
-        return B::load(b.qs + 32 * Group);
+    template <class V, std::size_t First>
+    QDIAL_INLINE static typename V::bytes codes(const q8_k::block& b) noexcept {
+        return V::load(b.qs + First);
     }
 };
 

@@ -25,8 +25,7 @@ namespace qdial {
 
 /// A format that activations are quantized to.
 template <class F>
-concept activation_format =
-    std::same_as<F, q8_0> || std::same_as<F, q8_1> || std::same_as<F, q8_k>;
+concept activation_format = std::same_as<F, q8_0> || std::same_as<F, q8_1> || std::same_as<F, q8_k>;
 
 /// Quantizes activations: x.size() == out.size() * F::block_length. Same bytes on every backend.
 ///
@@ -36,8 +35,7 @@ concept activation_format =
 /// the reference's scalar routines. An all-zero Q8_K block is all zero bytes; in Q8_K a NaN counts
 /// as zero, and an infinity makes the scale infinite and all codes 0.
 template <activation_format F, class Arch = default_arch>
-void quantize_activations(std::span<const float> x,
-                          std::span<typename F::block> out) noexcept;
+void quantize_activations(std::span<const float> x, std::span<typename F::block> out) noexcept;
 
 // ---- implementation
 
@@ -103,8 +101,7 @@ void encode_q8_k(const float* x, q8_k::block& out) noexcept {
     constexpr std::size_t G = 32 / O::width;
     for (std::size_t e = 0; e < 256; e += 32) {
         using F32 = simd::floats<Arch, G>;
-        O::template store_i8<G>(out.qs + e,
-                                nearest_int(F32::load(x + e) * F32(inverse)).r);
+        O::template store_i8<G>(out.qs + e, nearest_int(F32::load(x + e) * F32(inverse)).r);
         std::int16_t sums[2];
         simd::byte_ops<Arch>::sums_of_16(out.qs + e, sums);
         for (std::size_t k = 0; k < 2; ++k) out.bsums[e / 16 + k] = little_endian(sums[k]);
@@ -119,8 +116,7 @@ void encode_activations(const float* x, std::size_t blocks, q8_k::block* out) no
 }  // namespace kernels
 
 template <activation_format F, class Arch>
-void quantize_activations(std::span<const float> x,
-                          std::span<typename F::block> out) noexcept {
+void quantize_activations(std::span<const float> x, std::span<typename F::block> out) noexcept {
     QDIAL_ASSERT(x.size() == out.size() * F::block_length,
                  "quantize_activations: the output does not hold the blocks of the input");
     kernels::encode_activations<Arch>(x.data(), out.size(), out.data());

@@ -13,10 +13,11 @@
 namespace qdial::kernels {
 
 /// How a format's blocks are read; specialised in the format's own file and used by
-/// `dequantize` and `dot`. With B = simd::byte_ops<Arch>:
+/// `dequantize` and `dot`:
 ///
-///     template <std::size_t Group> static B::bytes codes(const block& b)
-///                      the codes of elements 32 Group … 32 Group + 31, in order
+///     template <class V, std::size_t First> static V::bytes codes(const block& b)
+///                      the V::length codes from element First on, in order; V is
+///                      simd::byte_ops<Arch> or simd::widening_bytes<Arch>
 ///     signed_codes     codes are signed bytes; otherwise unsigned and at most 127
 ///     offset           what is subtracted from a code: q = code - offset
 ///     has_minimum      whether the format has minima beside scales

@@ -52,20 +52,27 @@ QDIAL_INLINE void store_decoded(bfloat16* p, typename simd::ops<Arch>::f a) noex
     simd::byte_ops<Arch>::store(p, a);
 }
 
-/// The codes of 32 elements as floats, offset subtracted.
-template <class F, std::size_t Group, class Arch>
+/// `V::length` codes as floats, offset subtracted, in units of `code_unit`.
+template <class F, std::size_t First, class Arch, std::size_t N>
 QDIAL_INLINE void load_codes(const typename F::block& b,
-                             typename simd::ops<Arch>::f (&q)[32 / simd::ops<Arch>::width]) {
-    using B = simd::byte_ops<Arch>;
+                             typename simd::ops<Arch>::f (&q)[N]) noexcept {
+    using V = simd::widening_bytes<Arch>;
     using D = decoder<F, Arch>;
-    const auto codes = D::template codes<Group>(b);
+    const auto codes = D::template codes<V, First>(b);
     if constexpr (D::signed_codes)
-        B::signed_to_floats(codes, q);
+        V::signed_to_floats(codes, q);
     else if constexpr (D::offset != 0)
-        B::signed_to_floats(B::sub_bytes(codes, B::splat(D::offset)), q);
+        V::signed_to_floats(V::sub_bytes(codes, V::splat(D::offset)), q);
     else
-        B::unsigned_to_floats(codes, q);
+        V::unsigned_to_floats(codes, q);
 }
+
+/// What `load_codes` leaves for the scale to multiply. A power of two: exact for every scale made
+/// from binary16.
+template <class F, class Arch>
+inline constexpr float code_unit = decoder<F, Arch>::signed_codes || decoder<F, Arch>::offset != 0
+                                       ? simd::widening_bytes<Arch>::signed_unit
+                                       : 1.0f;
 
 /// A block with one scale, or one scale and one minimum.
 template <class F, class Arch, class Out>
@@ -73,55 +80,70 @@ QDIAL_INLINE void decode_simple_block(const typename F::block& b, Out* out) noex
     using O = simd::ops<Arch>;
     using B = simd::byte_ops<Arch>;
     using D = decoder<F, Arch>;
+    constexpr std::size_t length = simd::widening_bytes<Arch>::length;
+    constexpr bool float_scale = std::same_as<decltype(D::scale(b)), float>;
+    const auto unit = O::splat(code_unit<F, Arch>);
     typename O::f d, m;
-    if constexpr (std::same_as<decltype(D::scale(b)), float>)
+    if constexpr (float_scale)
         d = O::splat(D::scale(b));
     else
-        d = B::splat_half(D::scale(b));
+        d = O::mul(B::splat_half(D::scale(b)), unit);
     if constexpr (D::has_minimum) m = B::splat_half(D::minimum(b));
-    unrolled<F::block_length / 32>([&](auto group) QDIAL_INLINE_LAMBDA {
-        typename O::f q[32 / O::width];
-        load_codes<F, group, Arch>(b, q);
+    unrolled<F::block_length / length>([&](auto part) QDIAL_INLINE_LAMBDA {
+        typename O::f q[length / O::width];
+        load_codes<F, length * part, Arch>(b, q);
         QDIAL_UNROLL
-        for (std::size_t k = 0; k < 32 / O::width; ++k) {
-            typename O::f y = O::mul(q[k], d);
-            if constexpr (D::has_minimum) y = O::add(y, m);
-            store_decoded<Arch>(out + 32 * group + k * O::width, y);
+        for (std::size_t k = 0; k < length / O::width; ++k) {
+            typename O::f y;
+            if constexpr (D::has_minimum)
+                y = B::exact_mul_add(q[k], d, m);  // 5 by 11 bits
+            else if constexpr (float_scale)
+                y = O::mul(O::mul(q[k], unit), d);
+            else
+                y = O::mul(q[k], d);
+            store_decoded<Arch>(out + length * part + k * O::width, y);
         }
     });
 }
 
 /// Integer scales times their factor, as floats.
 template <class Arch>
-QDIAL_INLINE void multiply_scales(simd::sixteen_bytes scales, std::uint16_t factor,
-                                  float* out) noexcept {
+QDIAL_INLINE void multiply_scales(simd::sixteen_bytes scales, typename simd::ops<Arch>::f factor,
+                                  float (&out)[16]) noexcept {
     using O = simd::ops<Arch>;
-    using B = simd::byte_ops<Arch>;
     typename O::f v[16 / O::width];
-    B::signed_to_floats(scales, v);
-    const typename O::f d = B::splat_half(factor);
+    simd::byte_ops<Arch>::scales_to_floats(scales, v);
     QDIAL_UNROLL
-    for (std::size_t k = 0; k < 16 / O::width; ++k) O::store(out + k * O::width, O::mul(d, v[k]));
+    for (std::size_t k = 0; k < 16 / O::width; ++k)
+        O::store(out + k * O::width, O::mul(factor, v[k]));
+    simd::keep_in_memory(out);
 }
 
 /// A super-block of 256 with integer scales per 16 or 32.
 template <class F, class Arch, class Out>
 QDIAL_INLINE void decode_super_block(const typename F::block& b, Out* out) noexcept {
     using O = simd::ops<Arch>;
+    using B = simd::byte_ops<Arch>;
     using D = decoder<F, Arch>;
-    // From here every scale is one broadcast load away.
+    constexpr std::size_t length = simd::widening_bytes<Arch>::length;
     alignas(64) float scales[16], minima[16];
-    multiply_scales<Arch>(D::sub_scales(b), D::scale(b), scales);
-    if constexpr (D::has_minimum) multiply_scales<Arch>(D::sub_minima(b), D::minimum(b), minima);
-    unrolled<8>([&](auto group) QDIAL_INLINE_LAMBDA {
-        typename O::f q[32 / O::width];
-        load_codes<F, group, Arch>(b, q);
+    multiply_scales<Arch>(D::sub_scales(b),
+                          O::mul(B::splat_half(D::scale(b)), O::splat(code_unit<F, Arch>)), scales);
+    if constexpr (D::has_minimum)
+        multiply_scales<Arch>(D::sub_minima(b), B::splat_half(D::minimum(b)), minima);
+    unrolled<256 / length>([&](auto part) QDIAL_INLINE_LAMBDA {
+        typename O::f q[length / O::width];
+        load_codes<F, length * part, Arch>(b, q);
         QDIAL_UNROLL
-        for (std::size_t k = 0; k < 32 / O::width; ++k) {
-            const std::size_t sub = (32 * group + k * O::width) / D::sub_block;
-            typename O::f y = O::mul(O::splat(scales[sub]), q[k]);
-            if constexpr (D::has_minimum) y = O::sub(y, O::splat(minima[sub]));
-            store_decoded<Arch>(out + 32 * group + k * O::width, y);
+        for (std::size_t k = 0; k < length / O::width; ++k) {
+            const std::size_t e = length * part + k * O::width;
+            const typename O::f scale = O::splat(scales[e / D::sub_block]);
+            typename O::f y;
+            if constexpr (D::has_minimum)
+                y = B::exact_mul_sub(scale, q[k], O::splat(minima[e / D::sub_block]));  // 17 by 5
+            else
+                y = O::mul(scale, q[k]);
+            store_decoded<Arch>(out + e, y);
         }
     });
 }
@@ -131,8 +153,11 @@ template <class F, class Arch, class Out>
 QDIAL_INLINE void decode_floats(const typename F::block* in, std::size_t n, Out* out) noexcept {
     constexpr std::size_t width = simd::ops<Arch>::width;
     std::size_t i = 0;
-    for (; i + width <= n; i += width)
-        store_decoded<Arch>(out + i, decoder<F, Arch>::load(in + i));
+    for (; i + 4 * width <= n; i += 4 * width) {
+        QDIAL_UNROLL
+        for (std::size_t k = i; k < i + 4 * width; k += width)
+            store_decoded<Arch>(out + k, decoder<F, Arch>::load(in + k));
+    }
     using one = arch::generic;
     for (; i < n; ++i) store_decoded<one>(out + i, decoder<F, one>::load(in + i));
 }

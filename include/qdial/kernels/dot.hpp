@@ -60,7 +60,7 @@ QDIAL_INLINE auto simple_block_sums(const typename F::block& w,
                                     const typename F::activation::block& a) noexcept {
     using B = simd::byte_ops<Arch>;
     using D = decoder<F, Arch>;
-    const auto codes = D::template codes<0>(w);
+    const auto codes = D::template codes<B, 0>(w);
     if constexpr (D::signed_codes)
         return B::dot_signed(codes, a.qs);
     else if constexpr (D::offset == 0)
@@ -82,7 +82,7 @@ QDIAL_INLINE auto super_block_sums(const typename F::block& w,
         scales = B::scales_of_32(D::sub_scales(w));
     auto sums = B::zero();
     unrolled<8>([&](auto group) QDIAL_INLINE_LAMBDA {
-        sums = B::template add_scaled_dot<group>(sums, D::template codes<group>(w),
+        sums = B::template add_scaled_dot<group>(sums, D::template codes<B, 32 * group>(w),
                                                  a.qs + 32 * group, scales);
     });
     if constexpr (D::offset != 0) {
@@ -107,13 +107,14 @@ QDIAL_INLINE auto minimum_sums(const typename F::block& w,
 
 /// Lane k is the binary16 field of block k, 0 from block n on; `first` is block 0's field.
 template <class Block, class Arch>
-QDIAL_INLINE simd::floats8<Arch> gather_halves(const std::uint16_t* first,
-                                               std::size_t n) noexcept {
+QDIAL_INLINE simd::floats8<Arch> gather_halves(const std::uint16_t* first, std::size_t n) noexcept {
     using B = simd::byte_ops<Arch>;
     if (n == 8) return B::template gather_halves<sizeof(Block)>(first);
     std::uint16_t halves[8] = {};
-    for (std::size_t k = 0; k < n; ++k)
-        std::memcpy(halves + k, reinterpret_cast<const char*>(first) + k * sizeof(Block), 2);
+    for (std::size_t k = 0; k < 8; ++k) {
+        const char* field = reinterpret_cast<const char*>(first) + k * sizeof(Block);
+        if (k < n) std::memcpy(halves + k, field, sizeof halves[k]);
+    }
     return B::template gather_halves<2>(halves);
 }
 
@@ -151,8 +152,7 @@ QDIAL_INLINE simd::floats8<Arch> super_block_values(const typename F::block* w,
         if (k >= n) continue;
         sums[k] = super_block_sums<F, Arch>(w[k], a[k]);
         scales[k] = decoder<typename F::activation, Arch>::scale(a[k]);
-        if constexpr (decoder<F, Arch>::has_minimum)
-            minima[k] = minimum_sums<F, Arch>(w[k], a[k]);
+        if constexpr (decoder<F, Arch>::has_minimum) minima[k] = minimum_sums<F, Arch>(w[k], a[k]);
     }
     const auto d_a = simd::floats8<Arch>::load(scales);
     auto value = gather_halves<W, Arch>(&w->d, n) * d_a * to_float(B::totals(sums));

@@ -15,9 +15,13 @@ struct byte_ops<arch::avx2> {
         __m256i split;     ///< those of even index in the low half, of odd index in the high half
     };
 
+    static constexpr std::size_t length = 32;
+    static constexpr float signed_unit = 1.0f;
+
     QDIAL_INLINE static bytes load(const void* p) noexcept {
         return _mm256_loadu_si256(static_cast<const __m256i*>(p));
     }
+    template <std::size_t First>
     QDIAL_INLINE static bytes load_nibbles(const std::uint8_t* p) noexcept {
         const __m128i pairs = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
         return _mm256_and_si256(
@@ -28,8 +32,8 @@ struct byte_ops<arch::avx2> {
         std::int32_t field;
         std::memcpy(&field, p, 4);
         const __m256i spread = _mm256_shuffle_epi8(
-            _mm256_set1_epi32(field), _mm256_setr_epi64x(0, 0x0101010101010101,
-                                                         0x0202020202020202, 0x0303030303030303));
+            _mm256_set1_epi32(field),
+            _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
         const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201u));
         return _mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit);
     }
@@ -38,9 +42,7 @@ struct byte_ops<arch::avx2> {
     }
     QDIAL_INLINE static bytes bit_and(bytes a, bytes b) noexcept { return _mm256_and_si256(a, b); }
     QDIAL_INLINE static bytes bit_or(bytes a, bytes b) noexcept { return _mm256_or_si256(a, b); }
-    QDIAL_INLINE static bytes sub_bytes(bytes a, bytes b) noexcept {
-        return _mm256_sub_epi8(a, b);
-    }
+    QDIAL_INLINE static bytes sub_bytes(bytes a, bytes b) noexcept { return _mm256_sub_epi8(a, b); }
     template <int From, int To, int Count>
     QDIAL_INLINE static bytes move_bits(bytes a) noexcept {
         if constexpr (From > To) a = _mm256_srli_epi16(a, From - To);
@@ -65,11 +67,14 @@ struct byte_ops<arch::avx2> {
     QDIAL_INLINE static __m128i to_register(sixteen_bytes a) noexcept {
         return _mm_set_epi64x(static_cast<long long>(a.high), static_cast<long long>(a.low));
     }
-    QDIAL_INLINE static void signed_to_floats(sixteen_bytes a, f (&out)[2]) noexcept {
+    QDIAL_INLINE static void scales_to_floats(sixteen_bytes a, f (&out)[2]) noexcept {
         const __m128i v = to_register(a);
         out[0] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(v));
         out[1] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(v, v)));
     }
+
+    QDIAL_INLINE static f exact_mul_add(f a, f b, f c) noexcept { return _mm256_fmadd_ps(a, b, c); }
+    QDIAL_INLINE static f exact_mul_sub(f a, f b, f c) noexcept { return _mm256_fmsub_ps(a, b, c); }
 
     QDIAL_INLINE static f splat_half(std::uint16_t bits) noexcept {
         return _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(bits)));
@@ -92,9 +97,9 @@ struct byte_ops<arch::avx2> {
     }
     QDIAL_INLINE static void store(bfloat16* p, f a) noexcept {
         const __m256i words = bfloat16_bits(a);
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
-                         _mm_packus_epi32(_mm256_castsi256_si128(words),
-                                          _mm256_extracti128_si256(words, 1)));
+        _mm_storeu_si128(
+            reinterpret_cast<__m128i*>(p),
+            _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
     }
     QDIAL_INLINE static __m256i bfloat16_bits(f a) noexcept {
         const __m256i bits = _mm256_castps_si256(a);
@@ -122,8 +127,8 @@ struct byte_ops<arch::avx2> {
     template <int Offset>
     QDIAL_INLINE static sums dot_minus(bytes u, const std::int8_t* a) noexcept {
         const __m256i v = load(a);
-        const __m256i pairs = _mm256_sub_epi16(
-            _mm256_maddubs_epi16(u, v), _mm256_maddubs_epi16(_mm256_set1_epi8(Offset), v));
+        const __m256i pairs = _mm256_sub_epi16(_mm256_maddubs_epi16(u, v),
+                                               _mm256_maddubs_epi16(_mm256_set1_epi8(Offset), v));
         return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
     }
     QDIAL_INLINE static sums dot_signed(bytes s, const std::int8_t* a) noexcept {
@@ -165,10 +170,10 @@ struct byte_ops<arch::avx2> {
         return _mm256_madd_epi16(load(sums_of_16), s.in_order);
     }
     QDIAL_INLINE static ints<arch::avx2> totals(const sums (&s)[8]) noexcept {
-        const __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(s[0], s[1]),
-                                            _mm256_hadd_epi32(s[2], s[3]));
-        const __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(s[4], s[5]),
-                                            _mm256_hadd_epi32(s[6], s[7]));
+        const __m256i a =
+            _mm256_hadd_epi32(_mm256_hadd_epi32(s[0], s[1]), _mm256_hadd_epi32(s[2], s[3]));
+        const __m256i b =
+            _mm256_hadd_epi32(_mm256_hadd_epi32(s[4], s[5]), _mm256_hadd_epi32(s[6], s[7]));
         ints<arch::avx2> r;
         r.r[0] = _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20),
                                   _mm256_permute2x128_si256(a, b, 0x31));
@@ -182,13 +187,59 @@ struct byte_ops<arch::avx2> {
             return bits;
         };
         floats<arch::avx2> r;
-        r.r[0] = _mm256_cvtph_ps(
-            _mm_setr_epi16(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)));
+        r.r[0] =
+            _mm256_cvtph_ps(_mm_setr_epi16(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)));
         return r;
     }
 };
 
+/// Sixteen codes, in both halves of a register: bytes then widen by shuffles inside the halves,
+/// while shuffles across them (and widening instructions, which cross too) cost twice as much.
+template <>
+struct widening_bytes<arch::avx2> : byte_ops<arch::avx2> {
+    static constexpr std::size_t length = 16;
+    static constexpr float signed_unit = 0x1p-24f;
+
+    QDIAL_INLINE static bytes load(const void* p) noexcept {
+        return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+    }
+    template <std::size_t First>
+    QDIAL_INLINE static bytes load_nibbles(const std::uint8_t* p) noexcept {
+        return move_bits < First == 0 ? 0 : 4, 0, 4 > (load(p));
+    }
+    QDIAL_INLINE static bytes load_bit_mask(const std::uint8_t* p) noexcept {
+        std::int16_t field;
+        std::memcpy(&field, p, 2);
+        const __m256i spread =
+            _mm256_shuffle_epi8(_mm256_set1_epi16(field),
+                                _mm256_setr_epi64x(0, 0x0101010101010101, 0, 0x0101010101010101));
+        const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201u));
+        return _mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit);
+    }
+    QDIAL_INLINE static void unsigned_to_floats(bytes a, f (&out)[2]) noexcept {
+        out[0] = _mm256_cvtepi32_ps(_mm256_shuffle_epi8(a, spread<0>(0, 0xFFFFFF00)));
+        out[1] = _mm256_cvtepi32_ps(_mm256_shuffle_epi8(a, spread<8>(0, 0xFFFFFF00)));
+    }
+    /// Each code goes to the top byte of its integer, which keeps its sign and multiplies by 2^24.
+    QDIAL_INLINE static void signed_to_floats(bytes a, f (&out)[2]) noexcept {
+        out[0] = _mm256_cvtepi32_ps(_mm256_shuffle_epi8(a, spread<0>(24, 0x00FFFFFF)));
+        out[1] = _mm256_cvtepi32_ps(_mm256_shuffle_epi8(a, spread<8>(24, 0x00FFFFFF)));
+    }
+
+private:
+    /// Shuffle control: integer k takes byte `First` + k to bit `to`, and zeros elsewhere.
+    template <int First>
+    QDIAL_INLINE static __m256i spread(int to, std::uint32_t zeros) noexcept {
+        const auto at = [=](int k) {
+            return static_cast<int>(static_cast<std::uint32_t>(First + k) << to | zeros);
+        };
+        return _mm256_setr_epi32(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7));
+    }
+};
+
 #if QDIAL_WITH_AVX2_VNNI
+template <>
+struct widening_bytes<arch::avx2_vnni> : widening_bytes<arch::avx2> {};
 template <>
 struct byte_ops<arch::avx2_vnni> : byte_ops<arch::avx2> {
     QDIAL_INLINE static sums dot(bytes u, const std::int8_t* a) noexcept {

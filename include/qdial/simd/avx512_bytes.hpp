@@ -25,9 +25,12 @@ struct byte_ops<arch::avx512> : byte_ops<arch::avx2> {
         out[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(a)));
         out[1] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(a, 1)));
     }
-    QDIAL_INLINE static void signed_to_floats(sixteen_bytes a, f (&out)[1]) noexcept {
+    QDIAL_INLINE static void scales_to_floats(sixteen_bytes a, f (&out)[1]) noexcept {
         out[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(to_register(a)));
     }
+
+    QDIAL_INLINE static f exact_mul_add(f a, f b, f c) noexcept { return _mm512_fmadd_ps(a, b, c); }
+    QDIAL_INLINE static f exact_mul_sub(f a, f b, f c) noexcept { return _mm512_fmsub_ps(a, b, c); }
 
     QDIAL_INLINE static f splat_half(std::uint16_t bits) noexcept {
         return _mm512_cvtph_ps(_mm256_set1_epi16(static_cast<short>(bits)));
@@ -54,9 +57,8 @@ struct byte_ops<arch::avx512> : byte_ops<arch::avx2> {
         const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
         const __m512i rounded = _mm512_srli_epi32(
             _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF))), 16);
-        const __m512i words =
-            _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), upper,
-                                 _mm512_set1_epi32(0x40));
+        const __m512i words = _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q),
+                                                   upper, _mm512_set1_epi32(0x40));
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(words));
     }
 };
@@ -79,8 +81,7 @@ struct byte_ops<arch::avx512_vnni> : byte_ops<arch::avx512> {
     template <std::size_t Group>
     QDIAL_INLINE static sums add_scaled_dot(sums r, bytes u, const std::int8_t* a,
                                             scales s) noexcept {
-        return _mm256_dpwssd_epi32(r, _mm256_maddubs_epi16(u, load(a)),
-                                   scales_of_group<Group>(s));
+        return _mm256_dpwssd_epi32(r, _mm256_maddubs_epi16(u, load(a)), scales_of_group<Group>(s));
     }
 };
 #endif

@@ -22,6 +22,17 @@
 
 namespace qdial::simd {
 
+/// Makes the compiler read an array back from memory: a load that fills a register with one
+/// element is cheaper than the shuffles that would take it from another register.
+template <class T, std::size_t N>
+QDIAL_INLINE void keep_in_memory(T (&array)[N]) noexcept {
+#if defined(_MSC_VER) && !defined(__clang__)
+    static_cast<void>(array);
+#else
+    asm("" : "+m"(array));
+#endif
+}
+
 /// Sixteen bytes in two integers: byte i is (i < 8 ? low : high) >> 8 (i % 8). Scales are unpacked
 /// in this form, because it passes from integer to vector registers without a detour by memory.
 struct sixteen_bytes {
@@ -69,6 +80,7 @@ struct array_byte_ops {
     using O = ops<Arch>;
     using f = typename O::f;
     static constexpr std::size_t width = O::width;
+    static constexpr std::size_t length = 32;
 
     struct bytes {
         std::uint8_t v[32];
@@ -92,7 +104,8 @@ struct array_byte_ops {
         std::memcpy(r.v, p, 32);
         return r;
     }
-    /// The low nibbles of 16 bytes, then their high nibbles.
+    /// Elements `First` … of the 32 in 16 bytes: first the low nibbles, then the high nibbles.
+    template <std::size_t First>
     QDIAL_INLINE static bytes load_nibbles(const std::uint8_t* p) noexcept {
         return each([=](std::size_t k) { return k < 16 ? p[k] & 15 : p[k - 16] >> 4; });
     }
@@ -120,18 +133,23 @@ struct array_byte_ops {
 
     // ---- codes and scales as floats
 
+    static constexpr float signed_unit = 1.0f;
     QDIAL_INLINE static void unsigned_to_floats(bytes a, f (&out)[32 / width]) noexcept {
         for (std::size_t k = 0; k < 32; ++k)
             out[k / width].v[k % width] = static_cast<float>(a.v[k]);
     }
+    /// In units of `signed_unit`, a power of two: the codes are out[…] * signed_unit.
     QDIAL_INLINE static void signed_to_floats(bytes a, f (&out)[32 / width]) noexcept {
         for (std::size_t k = 0; k < 32; ++k)
             out[k / width].v[k % width] = static_cast<float>(static_cast<std::int8_t>(a.v[k]));
     }
-    QDIAL_INLINE static void signed_to_floats(sixteen_bytes a, f (&out)[16 / width]) noexcept {
-        for (std::size_t k = 0; k < 16; ++k)
-            out[k / width].v[k % width] = static_cast<float>(a[k]);
+    QDIAL_INLINE static void scales_to_floats(sixteen_bytes a, f (&out)[16 / width]) noexcept {
+        for (std::size_t k = 0; k < 16; ++k) out[k / width].v[k % width] = static_cast<float>(a[k]);
     }
+
+    /// a b + c and a b - c where the product needs no rounding: backends may fuse them.
+    QDIAL_INLINE static f exact_mul_add(f a, f b, f c) noexcept { return O::add(O::mul(a, b), c); }
+    QDIAL_INLINE static f exact_mul_sub(f a, f b, f c) noexcept { return O::sub(O::mul(a, b), c); }
 
     // ---- 16-bit floats
 
@@ -184,7 +202,11 @@ struct array_byte_ops {
     /// Signed codes times signed ones; the latter at least -127.
     QDIAL_INLINE static sums dot_signed(bytes s, const std::int8_t* a) noexcept {
         std::int32_t total = 0;
-        for (std::size_t k = 0; k < 32; ++k) total += static_cast<std::int8_t>(s.v[k]) * a[k];
+        // A cast of each code would not do: with -mavx512vnni gcc 12 then multiplies unsigned
+        // codes.
+        std::int8_t codes[32];
+        std::memcpy(codes, s.v, 32);
+        for (std::size_t k = 0; k < 32; ++k) total += codes[k] * a[k];
         return {total};
     }
 
@@ -248,6 +270,10 @@ struct array_byte_ops {
 
 template <class Arch>
 struct byte_ops;
+
+/// Codes on their way to floats: byte_ops, or what a backend widens faster, of `length` codes.
+template <class Arch>
+struct widening_bytes : byte_ops<Arch> {};
 
 template <>
 struct byte_ops<arch::generic> : array_byte_ops<arch::generic> {};

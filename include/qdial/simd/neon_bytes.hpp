@@ -17,10 +17,14 @@ struct byte_ops<arch::neon> {
         int16x8_t lo, hi;  ///< sixteen 16-bit scales in order
     };
 
+    static constexpr std::size_t length = 32;
+    static constexpr float signed_unit = 1.0f;
+
     QDIAL_INLINE static bytes load(const void* p) noexcept {
         const auto* bytes = static_cast<const std::uint8_t*>(p);
         return {vld1q_u8(bytes), vld1q_u8(bytes + 16)};
     }
+    template <std::size_t First>
     QDIAL_INLINE static bytes load_nibbles(const std::uint8_t* p) noexcept {
         const uint8x16_t pairs = vld1q_u8(p);
         return {vandq_u8(pairs, vdupq_n_u8(15)), vshrq_n_u8(pairs, 4)};
@@ -75,8 +79,13 @@ struct byte_ops<arch::neon> {
     QDIAL_INLINE static int8x16_t to_register(sixteen_bytes a) noexcept {
         return vreinterpretq_s8_u64(vcombine_u64(vcreate_u64(a.low), vcreate_u64(a.high)));
     }
-    QDIAL_INLINE static void signed_to_floats(sixteen_bytes a, f (&out)[4]) noexcept {
+    QDIAL_INLINE static void scales_to_floats(sixteen_bytes a, f (&out)[4]) noexcept {
         signed_to_floats(to_register(a), &out[0]);
+    }
+
+    QDIAL_INLINE static f exact_mul_add(f a, f b, f c) noexcept { return vfmaq_f32(c, a, b); }
+    QDIAL_INLINE static f exact_mul_sub(f a, f b, f c) noexcept {
+        return vfmaq_f32(vnegq_f32(c), a, b);
     }
 
     QDIAL_INLINE static f splat_half(std::uint16_t bits) noexcept {

@@ -20,9 +20,13 @@ struct byte_ops<arch::sse4> {
     QDIAL_INLINE static __m128i load16(const void* p) noexcept {
         return _mm_loadu_si128(static_cast<const __m128i*>(p));
     }
+    static constexpr std::size_t length = 32;
+    static constexpr float signed_unit = 1.0f;
+
     QDIAL_INLINE static bytes load(const void* p) noexcept {
         return {load16(p), load16(static_cast<const std::uint8_t*>(p) + 16)};
     }
+    template <std::size_t First>
     QDIAL_INLINE static bytes load_nibbles(const std::uint8_t* p) noexcept {
         const __m128i pairs = load16(p), low = _mm_set1_epi8(15);
         return {_mm_and_si128(pairs, low), _mm_and_si128(_mm_srli_epi16(pairs, 4), low)};
@@ -83,9 +87,12 @@ struct byte_ops<arch::sse4> {
     QDIAL_INLINE static __m128i to_register(sixteen_bytes a) noexcept {
         return _mm_set_epi64x(static_cast<long long>(a.high), static_cast<long long>(a.low));
     }
-    QDIAL_INLINE static void signed_to_floats(sixteen_bytes a, f (&out)[4]) noexcept {
+    QDIAL_INLINE static void scales_to_floats(sixteen_bytes a, f (&out)[4]) noexcept {
         signed_to_floats(to_register(a), &out[0]);
     }
+
+    QDIAL_INLINE static f exact_mul_add(f a, f b, f c) noexcept { return O::add(O::mul(a, b), c); }
+    QDIAL_INLINE static f exact_mul_sub(f a, f b, f c) noexcept { return O::sub(O::mul(a, b), c); }
 
     QDIAL_INLINE static f splat_half(std::uint16_t bits) noexcept {
         return O::splat(to_float(float16{bits}));
