@@ -42,7 +42,7 @@ struct setting {
 struct measured_dial {
     std::string name;
     std::uint64_t context;
-    std::uint64_t machine_bytes, usable_bytes;
+    std::uint64_t memory_bytes;  ///< that the model may take
     bool this_machine;
     std::string quantized_source;  ///< a format, if the source is quantized already
     std::vector<setting> settings;
@@ -108,9 +108,8 @@ measured_dial measure(const dial_options& options, const std::vector<const model
     result.name = source.name();
     result.context = options.context != 0 ? options.context : model::default_context(arch);
     result.this_machine = options.memory.empty();
-    result.machine_bytes =
-        result.this_machine ? memory_of_this_machine() : parse_size(options.memory);
-    result.usable_bytes = model::usable_memory(result.machine_bytes);
+    result.memory_bytes = result.this_machine ? model::usable_memory(memory_of_this_machine())
+                                              : parse_size(options.memory);
     result.quantized_source = quantized_format_of(source);
 
     model::plan_options plan_options;
@@ -131,7 +130,7 @@ measured_dial measure(const dial_options& options, const std::vector<const model
                                    {},
                                    {}});
     }
-    result.pick = model::highest_rung_that_fits(memory, result.usable_bytes);
+    result.pick = model::highest_rung_that_fits(memory, result.memory_bytes);
 
     thread_pool threads(options.threads);
     measure_errors(source, plans, threads, result.settings);
@@ -158,14 +157,14 @@ void print_json(const measured_dial& result) {
                             {"worst_relative_rmse", s.worst_error},
                             {"speed_vs_fp16", s.speed},
                             {"memory_bytes", s.memory_bytes},
-                            {"fits", s.memory_bytes <= result.usable_bytes},
+                            {"fits", s.memory_bytes <= result.memory_bytes},
                             {"advice", s.rung->advice}});
     json pick;
     if (result.pick) pick = result.settings[*result.pick].rung->setting;
     print({{"model", result.name},
            {"context", result.context},
-           {"machine_bytes", result.machine_bytes},
-           {"usable_bytes", result.usable_bytes},
+           {"memory_bytes", result.memory_bytes},
+           {"memory_is_this_machines", result.this_machine},
            {"source_quantized_as", result.quantized_source},
            {"settings", std::move(settings)},
            {"pick", std::move(pick)},
@@ -190,7 +189,7 @@ void print_table(const measured_dial& result) {
                    s.worst_tensor.empty() ? "" : fmt::format("{:.2f}%", 100 * s.worst_error),
                    fmt::format("{:.2f}x", s.speed), mebibytes(s.memory_bytes),
                    i == result.pick                        ? "yes  <- pick"
-                   : s.memory_bytes <= result.usable_bytes ? "yes"
+                   : s.memory_bytes <= result.memory_bytes ? "yes"
                                                            : "no"});
     }
     lines.print();
@@ -198,10 +197,10 @@ void print_table(const measured_dial& result) {
 
 void print_text(const measured_dial& result) {
     fmt::print("{}, context {} tokens\n", printable(result.name), result.context);
-    fmt::print("{} has {}, of which a model may take {}\n\n",
-               result.this_machine ? "This machine (--memory SIZE names another)" : "The machine",
-               human_bytes(static_cast<double>(result.machine_bytes)),
-               human_bytes(static_cast<double>(result.usable_bytes)));
+    fmt::print("Memory for the model: {}, {}\n\n",
+               human_bytes(static_cast<double>(result.memory_bytes)),
+               result.this_machine ? "what this machine's system can spare (--memory names another)"
+                                   : "as given by --memory");
     print_table(result);
     fmt::print("\n");
     table advice({{"setting", false}, {"what it means", false}});

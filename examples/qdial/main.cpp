@@ -49,8 +49,8 @@ void add_dial(CLI::App& app, tool::dial_options& o) {
     add_argument(command, "MODEL", o.file, "A GGUF file, best in F16, BF16 or F32");
     command
         .add_option("--memory", o.memory,
-                    "Memory of the machine that is to run it, such as 8GB; by default this "
-                    "one's. Part of it is left to the system")
+                    "Memory that the model may take, such as 8GB; by default this machine's, less "
+                    "an eighth, at least 1 GB, for the system")
         ->type_name("SIZE");
     add_context(command, o.context);
     command
@@ -132,7 +132,7 @@ int run(int argc, char** argv) {
         "qdial");
     app.set_version_flag("--version", fmt::format("qdial {}.{}.{}", QDIAL_VERSION_MAJOR,
                                                   QDIAL_VERSION_MINOR, QDIAL_VERSION_PATCH));
-    app.require_subcommand(1);
+    app.require_subcommand(0, 1);
     tool::dial_options dial;
     tool::quantize_options quantize;
     tool::estimate_options estimate;
@@ -149,6 +149,10 @@ int run(int argc, char** argv) {
         if (problem.get_exit_code() == 0) return app.exit(problem);  // --help, --version
         return fail(wrong_usage, std::string(problem.what()) + " (see --help)");
     }
+    if (app.get_subcommands().empty())
+        return fail(
+            wrong_usage,
+            "expected a command: dial, quantize, estimate, compare or inspect (see --help)");
     return 0;
 }
 

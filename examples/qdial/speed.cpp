@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -29,31 +30,31 @@ std::size_t matrix_bytes() {
 #ifdef _SC_LEVEL3_CACHE_SIZE
     cache = std::max(::sysconf(_SC_LEVEL3_CACHE_SIZE), 0L);
 #endif
-    constexpr std::size_t least = std::size_t{64} << 20, most = std::size_t{256} << 20;
+    constexpr std::size_t least = std::size_t{64} << 20, most = std::size_t{128} << 20;
     return std::clamp(2 * static_cast<std::size_t>(cache), least, most);
 }
 
-/// A matrix in format F and a vector to multiply it with.
+/// A matrix in format F, too large for the caches, and a vector to multiply it with.
 template <class F>
 class product {
 public:
-    /// A matrix of at least `bytes`, made of `rows` over and over.
-    product(std::span<const float> rows, std::size_t row_length, std::size_t bytes)
+    /// The matrix is made of `rows` over and over.
+    product(std::span<const float> rows, std::size_t row_length)
         : row_blocks_(row_length / F::block_length) {
         const std::size_t pattern = rows.size() / F::block_length;
-        const std::size_t copies = bytes / (pattern * sizeof(typename F::block)) + 1;
-        weights_.resize(copies * pattern);
-        qdial::quantize_rows<F>(rows, row_length, std::span(weights_).first(pattern));
+        const std::size_t copies = matrix_bytes() / (pattern * sizeof(block)) + 1;
+        weights_ = std::make_unique_for_overwrite<block[]>(copies * pattern);
+        qdial::quantize_rows<F>(rows, row_length, std::span(weights_.get(), pattern));
         for (std::size_t i = 1; i < copies; ++i)
-            std::memcpy(&weights_[i * pattern], weights_.data(),
-                        pattern * sizeof(typename F::block));
+            std::memcpy(static_cast<void*>(weights_.get() + i * pattern), weights_.get(),
+                        pattern * sizeof(block));
         activations_.resize(row_length / A::block_length);
         const std::span<const float> vector = rows.first(row_length);
         if constexpr (A::is_float)
             qdial::quantize<A>(vector, activations_);
         else
             qdial::quantize_activations<A>(vector, activations_);
-        results_.resize(weights_.size() / row_blocks_);
+        results_.resize(copies * pattern / row_blocks_);
     }
 
     /// Seconds per weight of one multiplication.
@@ -65,30 +66,31 @@ public:
             const std::size_t end = std::min((task + 1) * rows_per_task, rows);
             for (std::size_t row = task * rows_per_task; row < end; ++row)
                 results_[row] = qdial::dot<F>(
-                    std::span(weights_).subspan(row * row_blocks_, row_blocks_), activations_);
+                    std::span<const block>(weights_.get() + row * row_blocks_, row_blocks_),
+                    activations_);
         });
         const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
-        return time.count() / static_cast<double>(weights_.size() * F::block_length);
+        return time.count() / static_cast<double>(rows * row_blocks_ * F::block_length);
     }
 
 private:
     using A = typename F::activation;
+    using block = typename F::block;
     std::size_t row_blocks_;
-    std::vector<typename F::block> weights_;
+    std::unique_ptr<block[]> weights_;
     std::vector<typename A::block> activations_;
     std::vector<float> results_;
 };
 
-/// Speed of F against F16: medians over repetitions in turn, which see the same machine.
+/// How many times faster than the baseline `candidate` is: the median over repetitions in turn,
+/// which see the same machine.
 template <class F>
-double measure(std::span<const float> rows, std::size_t row_length, thread_pool& threads) {
-    product<qdial::f16> baseline(rows, row_length, matrix_bytes());
-    product<F> candidate(rows, row_length, matrix_bytes());
+double ratio(product<qdial::f16>& baseline, product<F> candidate, thread_pool& threads) {
     constexpr std::size_t repetitions = 9;
     std::vector<double> ratios;
     for (std::size_t i = 0; i <= repetitions; ++i) {
-        const double ratio = baseline.run(threads) / candidate.run(threads);
-        if (i != 0) ratios.push_back(ratio);  // the first one warms up
+        const double found = baseline.run(threads) / candidate.run(threads);
+        if (i != 0) ratios.push_back(found);  // the first one warms up
     }
     std::ranges::nth_element(ratios, ratios.begin() + repetitions / 2);
     return ratios[repetitions / 2];
@@ -139,14 +141,16 @@ std::map<std::uint32_t, double> measure_speeds(const model::model_source& source
                                                std::span<const model::quantization_plan> plans,
                                                thread_pool& threads) {
     std::map<std::uint32_t, double> speeds;
+    std::optional<product<qdial::f16>> baseline;
     for (const auto& [format, index] : largest_matrices(source.shapes(), plans)) {
-        const model::tensor_shape& shape = source.shapes()[index];
-        const std::vector<float> rows = first_rows(source.tensors()[index], shape);
+        const auto row_length = static_cast<std::size_t>(source.shapes()[index].dims[0]);
+        const std::vector<float> rows = first_rows(source.tensors()[index], source.shapes()[index]);
+        if (!baseline) baseline.emplace(rows, row_length);
         qdial::visit(format, [&]<class F>(F) {
             if constexpr (std::same_as<F, qdial::f16>)
                 speeds[format] = 1.0;
             else if constexpr (qdial::weight_format<F> && qdial::encodable_format<F>)
-                speeds[format] = measure<F>(rows, static_cast<std::size_t>(shape.dims[0]), threads);
+                speeds[format] = ratio(*baseline, product<F>(rows, row_length), threads);
         });
     }
     return speeds;

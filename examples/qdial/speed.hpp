@@ -14,8 +14,8 @@ namespace tool {
 /// Measures products of a matrix and a vector: for every format that the plans give to a matrix,
 /// how many times faster than F16 it is on this machine, per weight.
 ///
-/// Each format is timed against F16 in turn, over rows as long as the model's, in matrices larger
-/// than the processor's last cache (at most 256 MiB); the median of the repetitions counts. The
+/// Each format is timed in turn with F16, over rows as long as the model's, in matrices of at least
+/// twice the processor's last cache (at most 128 MiB); the median of the repetitions counts. The
 /// matrices are real rows of the model, repeated.
 [[nodiscard]] std::map<std::uint32_t, double> measure_speeds(
     const qdial::model::model_source& source,

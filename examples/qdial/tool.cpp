@@ -52,10 +52,10 @@ std::uint64_t parse_size(std::string_view text) {
     for (char& c : unit) c = qdial::detail::to_lower(c);
     constexpr std::string_view letters = "kmgt";
     const std::size_t power = unit.empty() ? letters.npos : letters.find(unit[0]);
-    const bool known = unit.size() == 1 || unit.substr(1) == "b" || unit.substr(1) == "ib";
-    const double bytes = std::ldexp(number, static_cast<int>(10 * (power + 1)));
-    if (status != std::errc{} || power == letters.npos || !known || !(bytes >= 1) ||
-        bytes >= 0x1p62)
+    const std::string_view rest = std::string_view(unit).substr(unit.empty() ? 0 : 1);
+    const bool known = power != letters.npos && (rest.empty() || rest == "b" || rest == "ib");
+    const double bytes = known ? std::ldexp(number, static_cast<int>(10 * (power + 1))) : 0;
+    if (status != std::errc{} || !(bytes >= 1) || bytes >= 0x1p62)
         throw usage_error("found the size " + qdial::gguf::detail::quoted(text) +
                           ", expected one such as 8GB or 700M");
     return static_cast<std::uint64_t>(bytes);

@@ -245,15 +245,21 @@ private:
         return all.empty() ? all : all.subspan(p.part.column, p.part.row_length);
     }
 
-    /// Very large weights may not be representable.
+    /// Very large weights may not be representable. Names the largest of the first block of which
+    /// that is true.
     void check_encoded(piece& p, std::span<const float> original) {
         const float_pool::loan loan(pool_, p.part.elements());
         const std::uint32_t format = job_.plan().tensors[p.tensor].format;
         decode(format, p.out, loan.floats());
-        const std::size_t at = first_non_finite(loan.floats());
-        if (at == original.size()) return;
-        p.problem = place(p, at) + ": found " + std::to_string(original[at]) +
-                    ", expected weights that " + format_name(format) + " can represent";
+        const std::size_t bad = first_non_finite(loan.floats());
+        if (bad == original.size()) return;
+        const std::size_t length = find_format(format)->block_length;
+        const auto block = original.subspan(bad / length * length, length);
+        const auto magnitude = [](float x) { return std::fabs(x); };
+        const auto largest = std::ranges::max_element(block, {}, magnitude);
+        p.problem = place(p, static_cast<std::size_t>(&*largest - original.data())) + ": found " +
+                    std::to_string(*largest) + ", expected weights that " + format_name(format) +
+                    " can represent";
     }
 
     [[nodiscard]] std::string place(const piece& p, std::size_t index) const {
