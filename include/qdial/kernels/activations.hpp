@@ -35,7 +35,7 @@ concept activation_format = std::same_as<F, q8_0> || std::same_as<F, q8_1> || st
 /// the reference's scalar routines. An all-zero Q8_K block is all zero bytes; in Q8_K a NaN counts
 /// as zero, and an infinity makes the scale infinite and all codes 0.
 template <activation_format F, class Arch = default_arch>
-void quantize_activations(std::span<const float> x, std::span<typename F::block> out) noexcept;
+void quantize_activations(std::span<const float> x, std::span<typename F::block> out);
 
 // ---- implementation
 
@@ -116,7 +116,7 @@ void encode_activations(const float* x, std::size_t blocks, q8_k::block* out) no
 }  // namespace kernels
 
 template <activation_format F, class Arch>
-void quantize_activations(std::span<const float> x, std::span<typename F::block> out) noexcept {
+void quantize_activations(std::span<const float> x, std::span<typename F::block> out) {
     QDIAL_ASSERT(x.size() == out.size() * F::block_length,
                  "quantize_activations: the output does not hold the blocks of the input");
     kernels::encode_activations<Arch>(x.data(), out.size(), out.data());

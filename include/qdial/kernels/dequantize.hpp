@@ -26,7 +26,7 @@ concept decoded_element =
 /// these floats rounded to nearest even, in the host's byte order. A block whose scale is
 /// infinite or NaN decodes to infinities and NaN; which NaN is not defined.
 template <decodable_format F, decoded_element Out = float, class Arch = default_arch>
-void dequantize(std::span<const typename F::block> in, std::span<Out> out) noexcept;
+void dequantize(std::span<const typename F::block> in, std::span<Out> out);
 
 /// Decodes consecutive rows of `row_length` elements (a multiple of F::block_length), one task a
 /// row; see executor.hpp.
@@ -179,7 +179,7 @@ void decode_blocks(const typename F::block* in, std::size_t n, Out* out) noexcep
 }  // namespace kernels
 
 template <decodable_format F, decoded_element Out, class Arch>
-void dequantize(std::span<const typename F::block> in, std::span<Out> out) noexcept {
+void dequantize(std::span<const typename F::block> in, std::span<Out> out) {
     QDIAL_ASSERT(out.size() == in.size() * F::block_length,
                  "dequantize: the output does not hold the elements of the blocks");
     kernels::decode_blocks<F, Arch>(in.data(), in.size(), out.data());

@@ -40,7 +40,7 @@ concept weight_format = decodable_format<F> && requires { typename F::activation
 /// agree with its codes.
 template <weight_format F, class Arch = default_arch>
 [[nodiscard]] float dot(std::span<const typename F::block> weights,
-                        std::span<const typename F::activation::block> activations) noexcept;
+                        std::span<const typename F::activation::block> activations);
 
 // ---- implementation
 
@@ -210,7 +210,7 @@ float dot_floats(const typename F::block* w, const typename F::activation::block
 
 template <weight_format F, class Arch>
 float dot(std::span<const typename F::block> weights,
-          std::span<const typename F::activation::block> activations) noexcept {
+          std::span<const typename F::activation::block> activations) {
     QDIAL_ASSERT(weights.size() == activations.size(),
                  "dot: weights and activations differ in their number of blocks");
     if constexpr (F::is_float) {
