@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstring>
 
+#include "qdial/config.hpp"
+
 namespace qdial::kernels {
 
 /// How a format is encoded; specialised in the format's own file:

@@ -166,9 +166,21 @@ private:
         const auto halves = scale_to_half(search.run());
         r.d.r[0] = halves.r[0];
         r.dmin.r[0] = halves.r[1];
+        // The search may leave bytes above ScaleLevels: a step outside int's range comes out
+        // negative. The reference caps 6-bit codes; of 4-bit ones it stores scale | minimum << 4
+        // and goes on with what that byte holds.
         for (std::size_t s = 0; s < sub_blocks; ++s) {
-            r.scale[s] = ints<Arch>::load(codes + s * width);
-            r.minimum[s] = ints<Arch>::load(codes + (sub_blocks + s) * width);
+            using I = ints<Arch>;
+            const I scale = I::load(codes + s * width);
+            const I minimum = I::load(codes + (sub_blocks + s) * width);
+            if constexpr (ScaleLevels == 15) {
+                const I byte = scale | simd::shl<4>(minimum);
+                r.scale[s] = byte & I(15);
+                r.minimum[s] = simd::sar<4>(byte) & I(15);
+            } else {
+                r.scale[s] = min(I(ScaleLevels), scale);
+                r.minimum[s] = min(I(ScaleLevels), minimum);
+            }
         }
     }
 

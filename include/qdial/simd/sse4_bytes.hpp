@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "qdial/simd/bytes.hpp"
 #include "qdial/simd/sse4.hpp"
 
 namespace qdial::simd {
