@@ -6,6 +6,10 @@ include(CheckCXXCompilerFlag)
 
 set(qdial_avx2_flags -mavx2 -mfma -mf16c)
 set(qdial_avx512_flags -mavx512f -mavx512bw -mavx512dq -mavx512vl ${qdial_avx2_flags})
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  # gcc 12 warns of its own AVX-512 intrinsics.
+  list(APPEND qdial_avx512_flags -Wno-uninitialized -Wno-maybe-uninitialized)
+endif()
 
 set(qdial_backends generic)
 set(qdial_backend_flags_generic -DQDIAL_FORCE_GENERIC)
