@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "commands.hpp"
@@ -86,9 +87,10 @@ comparison compare_models(const model::model_source& reference, const model::mod
     }
     for (const auto& [name, entry] : by_name) problem(name, "not found in " + reference.name());
     // The worst first; errors that are no numbers are the worst.
-    std::ranges::stable_sort(result.tensors, [](const auto& a, const auto& b) {
-        const double x = a.error.relative_rmse(), y = b.error.relative_rmse();
-        return std::isnan(x) != std::isnan(y) ? std::isnan(x) : x > y;
+    std::ranges::sort(result.tensors, {}, [](const compared_tensor& t) {
+        const double error = t.error.relative_rmse();
+        return std::tuple(!std::isnan(error), std::isnan(error) ? 0.0 : -error,
+                          t.reference.tensor->name);
     });
     return result;
 }

@@ -16,6 +16,7 @@
 #include "qdial/kernels/dequantize.hpp"
 #include "qdial/kernels/quantize.hpp"
 #include "qdial/model/description.hpp"
+#include "qdial/simd/arch.hpp"
 
 namespace qdial::model {
 
@@ -38,12 +39,13 @@ void with_blocks(std::span<const std::byte> bytes, Fn&& fn) {
 
 /// Decodes `blocks`, stored in the format with this GGUF id, into `out`, as many floats as they
 /// hold. Throws `error` for formats that cannot be decoded.
-inline void decode(std::uint32_t format, std::span<const std::byte> blocks, std::span<float> out) {
+template <class Arch = default_arch>
+void decode(std::uint32_t format, std::span<const std::byte> blocks, std::span<float> out) {
     bool done = false;
     visit(format, [&]<class F>(F) {
         if constexpr (F::decodable) {
             detail::with_blocks<typename F::block>(
-                blocks, [&](auto typed) { dequantize<F, float>(typed, out); });
+                blocks, [&](auto typed) { dequantize<F, float, Arch>(typed, out); });
             done = true;
         }
     });
@@ -53,8 +55,9 @@ inline void decode(std::uint32_t format, std::span<const std::byte> blocks, std:
 /// Encodes whole rows, or parts of rows, of `row_length` floats (a multiple of the block length)
 /// into `out`, which is aligned for any block and exactly as large as they get. `importance` is
 /// empty or holds a weight for each column. Throws `error` for formats that cannot be encoded.
-inline void encode(std::uint32_t format, std::span<const float> rows, std::size_t row_length,
-                   std::span<const float> importance, std::span<std::byte> out) {
+template <class Arch = default_arch>
+void encode(std::uint32_t format, std::span<const float> rows, std::size_t row_length,
+            std::span<const float> importance, std::span<std::byte> out) {
     bool done = false;
     visit(format, [&]<class F>(F) {
         if constexpr (F::encodable) {

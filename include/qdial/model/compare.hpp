@@ -48,15 +48,16 @@ inline void drop(const source_tensor& from, std::span<const tile> tiles) {
 }
 
 /// The floats of a tile of a tensor, decoded into `out`.
-inline void decode_tile(const source_tensor& from, const tile& part, std::span<float> out) {
+template <class Arch>
+void decode_tile(const source_tensor& from, const tile& part, std::span<float> out) {
     const format_info& format = from.tensor->format;
-    decode(format.gguf_id, bytes_of(part, format, from.tensor->data), out);
+    decode<Arch>(format.gguf_id, bytes_of(part, format, from.tensor->data), out);
 }
 
 }  // namespace detail
 
 /// Compares two tensors of the same shape. Throws `error` for formats that cannot be decoded.
-template <class Executor = serial_executor>
+template <class Arch = default_arch, class Executor = serial_executor>
 [[nodiscard]] weight_error compare_tensors(const source_tensor& reference,
                                            const source_tensor& other, Executor&& executor = {}) {
     for (const source_tensor& side : {reference, other})
@@ -70,9 +71,9 @@ template <class Executor = serial_executor>
         {std::string(), reference.tensor->shape.extent, 0}, executor,
         [&](const tile& part, std::size_t index) {
             const float_pool::loan a(pool, part.elements()), b(pool, part.elements());
-            detail::decode_tile(reference, part, a.floats());
-            detail::decode_tile(other, part, b.floats());
-            errors[index] = compare_floats(a.floats(), b.floats());
+            detail::decode_tile<Arch>(reference, part, a.floats());
+            detail::decode_tile<Arch>(other, part, b.floats());
+            errors[index] = compare_floats<Arch>(a.floats(), b.floats());
         },
         [&](std::span<const tile> tiles) {
             for (std::size_t i = 0; i < tiles.size(); ++i) sum += errors[i];
@@ -85,7 +86,7 @@ template <class Executor = serial_executor>
 /// The errors that a tensor's weights get in each of `formats`, by really encoding and decoding
 /// them, a bounded part at a time. Formats must divide the rows and have both kernels; so must
 /// the tensor's own have a decoder. Without importance weights.
-template <class Executor = serial_executor>
+template <class Arch = default_arch, class Executor = serial_executor>
 [[nodiscard]] std::vector<weight_error> encoding_errors(const source_tensor& from,
                                                         std::span<const std::uint32_t> formats,
                                                         Executor&& executor = {}) {
@@ -97,15 +98,15 @@ template <class Executor = serial_executor>
         [&](const tile& part, std::size_t index) {
             const std::size_t n = part.elements();
             const float_pool::loan original(pool, n), encoded(pool, n), decoded(pool, n);
-            detail::decode_tile(from, part, original.floats());
+            detail::decode_tile<Arch>(from, part, original.floats());
             for (std::size_t f = 0; f < formats.size(); ++f) {
                 const auto blocks = std::as_writable_bytes(encoded.floats())
                                         .first(find_format(formats[f])->block_bytes *
                                                (n / find_format(formats[f])->block_length));
-                encode(formats[f], original.floats(), part.row_length, {}, blocks);
-                decode(formats[f], blocks, decoded.floats());
+                encode<Arch>(formats[f], original.floats(), part.row_length, {}, blocks);
+                decode<Arch>(formats[f], blocks, decoded.floats());
                 errors[index * formats.size() + f] =
-                    compare_floats(original.floats(), decoded.floats());
+                    compare_floats<Arch>(original.floats(), decoded.floats());
             }
         },
         [&](std::span<const tile> tiles) {

@@ -41,7 +41,8 @@ namespace detail {
 
 /// The bits of the largest |x|: magnitudes order like their bits, and infinity and NaN come out
 /// on top.
-[[nodiscard]] inline std::uint32_t largest_magnitude_bits(std::span<const float> floats) noexcept {
+template <class Arch>
+[[nodiscard]] std::uint32_t largest_magnitude_bits(std::span<const float> floats) noexcept {
     std::uint32_t largest = 0;
     for (const float x : floats)
         largest = std::max(largest, std::bit_cast<std::uint32_t>(x) & 0x7FFFFFFFu);
@@ -167,6 +168,7 @@ private:
 };
 
 /// Carries out one conversion.
+template <class Arch>
 class converter {
 public:
     converter(const conversion& job, gguf::writer& out) : job_(job), out_(out) {}
@@ -219,8 +221,8 @@ private:
             // Quantized tensors that keep their format pass through unseen.
             if (p.out_bytes == 0 && !(from.format.is_float && from.format.decodable)) return;
             const float_pool::loan loan(pool_, p.part.elements());
-            decode(from.format.gguf_id, p.source, loan.floats());
-            const std::uint32_t largest = largest_magnitude_bits(loan.floats());
+            decode<Arch>(from.format.gguf_id, p.source, loan.floats());
+            const std::uint32_t largest = largest_magnitude_bits<Arch>(loan.floats());
             if (largest >= 0x7F800000u) {
                 const std::size_t at = first_non_finite(loan.floats());
                 p.problem = place(p, at) + ": found " +
@@ -229,7 +231,7 @@ private:
                 return;
             }
             if (p.out_bytes == 0) return;
-            encode(planned.format, loan.floats(), p.part.row_length, importance_of(p), p.out);
+            encode<Arch>(planned.format, loan.floats(), p.part.row_length, importance_of(p), p.out);
             // No scale of a format is larger than the weights, and binary16 ends at 65504.
             if (largest >= std::bit_cast<std::uint32_t>(32768.0f)) check_encoded(p, loan.floats());
         } catch (const std::exception& problem) {
@@ -250,7 +252,7 @@ private:
     void check_encoded(piece& p, std::span<const float> original) {
         const float_pool::loan loan(pool_, p.part.elements());
         const std::uint32_t format = job_.plan().tensors[p.tensor].format;
-        decode(format, p.out, loan.floats());
+        decode<Arch>(format, p.out, loan.floats());
         const std::size_t bad = first_non_finite(loan.floats());
         if (bad == original.size()) return;
         const std::size_t length = find_format(format)->block_length;
@@ -288,12 +290,12 @@ private:
 /// time; `progress` is called on this thread after every batch. Throws `error` for weights that
 /// are infinite or NaN, or too large for their format, naming tensor, row and column; what `write`
 /// throws passes through.
-template <class Executor = serial_executor>
+template <class Arch = default_arch, class Executor = serial_executor>
 void convert(
     const conversion& job, gguf::writer::sink write, Executor&& executor = {},
     const std::function<void(const conversion_progress&)>& progress = [](const auto&) {}) {
     gguf::writer out(job.layout(), std::move(write));
-    detail::converter(job, out).run(executor, progress);
+    detail::converter<Arch>(job, out).run(executor, progress);
     out.finish();
 }
 

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <span>
 
-#include "qdial/config.hpp"
+#include "qdial/simd/arch.hpp"
 
 namespace qdial::model {
 
@@ -48,9 +48,11 @@ struct weight_error {
 };
 
 /// Compares floats pairwise; both spans have the same size. The order of the sums is fixed, so
-/// that results do not depend on the machine's vectors.
-[[nodiscard]] inline weight_error compare_floats(std::span<const float> reference,
-                                                 std::span<const float> other) {
+/// that results do not depend on the machine's vectors. Arch only keeps apart what object files
+/// with different -m flags make of it.
+template <class Arch = default_arch>
+[[nodiscard]] weight_error compare_floats(std::span<const float> reference,
+                                          std::span<const float> other) {
     constexpr std::size_t lanes = 8;  // several sums at once, which compilers turn into vectors
     std::array<double, lanes> error{}, squared_r{}, squared_y{}, product{}, largest{};
     const auto add = [&](std::size_t lane, std::size_t i) {
