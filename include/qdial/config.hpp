@@ -26,8 +26,20 @@
 
 /// Forces inlining of the small functions that kernels are made of. Also what keeps one program
 /// safe that is linked from files with different -m flags: nothing of it is left to be merged.
+/// Under AddressSanitizer it only allows it: with a check on every access, whole kernels in one
+/// function take the compiler minutes and gigabytes.
+#if defined(__SANITIZE_ADDRESS__)
+#define QDIAL_WITH_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define QDIAL_WITH_ASAN 1
+#endif
+#endif
 #if defined(_MSC_VER) && !defined(__clang__)
 #define QDIAL_INLINE __forceinline
+#define QDIAL_INLINE_LAMBDA
+#elif defined(QDIAL_WITH_ASAN)
+#define QDIAL_INLINE inline
 #define QDIAL_INLINE_LAMBDA
 #else
 #define QDIAL_INLINE inline __attribute__((always_inline))
