@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -140,6 +141,18 @@ measured_dial measure(const dial_options& options, const std::vector<const model
     return result;
 }
 
+/// A setting whose error is far below that of one with more bits: the weights lie on its grid, so
+/// somebody quantized them before they became floats again. Null if there is none.
+const setting* former_setting(const measured_dial& result) {
+    double least = std::numeric_limits<double>::infinity();
+    for (const setting& s : result.settings) {
+        const double error = s.error.relative_rmse();
+        if (std::isfinite(least) && error < least / 4) return &s;
+        if (error > 0) least = std::min(least, error);
+    }
+    return nullptr;
+}
+
 constexpr std::string_view caution =
     "Weight error says how far the weights moved, not how good the answers are: try the pick on "
     "your own work.";
@@ -159,13 +172,15 @@ void print_json(const measured_dial& result) {
                             {"memory_bytes", s.memory_bytes},
                             {"fits", s.memory_bytes <= result.memory_bytes},
                             {"advice", s.rung->advice}});
-    json pick;
+    json pick, former;
+    if (const setting* found = former_setting(result)) former = found->rung->setting;
     if (result.pick) pick = result.settings[*result.pick].rung->setting;
     print({{"model", result.name},
            {"context", result.context},
            {"memory_bytes", result.memory_bytes},
            {"memory_is_this_machines", result.this_machine},
            {"source_quantized_as", result.quantized_source},
+           {"source_seems_to_come_from", std::move(former)},
            {"settings", std::move(settings)},
            {"pick", std::move(pick)},
            {"note", caution}});
@@ -223,6 +238,11 @@ void print_text(const measured_dial& result) {
     if (!result.quantized_source.empty())
         fmt::print("The model is quantized already ({}): errors come on top of those it has.\n",
                    result.quantized_source);
+    if (const setting* former = former_setting(result))
+        fmt::print(
+            "{0} shows an error below that of settings with more bits: these weights seem to have "
+            "been {0} before. Measure on the original model if you can.\n",
+            former->rung->setting);
     std::string fallbacks;
     for (const setting& s : result.settings)
         if (s.fallbacks != 0) fallbacks += fmt::format(" {} {}", s.rung->setting, s.fallbacks);

@@ -394,6 +394,11 @@ def test_dial():
     assert "--memory" in text and "sweet spot" in text
     text = succeed("dial", work / "out.gguf", *listed)
     assert "quantized already (Q4_K)" in text, text
+    # Weights that were quantized once give themselves away.
+    assert found["source_seems_to_come_from"] is None
+    succeed("quantize", work / "out.gguf", work / "back.gguf", "F16")
+    again = parse("dial", work / "back.gguf", "--settings", "F16,Q5_K_M,Q4_K_M")
+    assert again["source_seems_to_come_from"] == "Q4_K_M", again
     fail(1, "same file", "dial", work / "out.gguf", "--plot", work / "out.gguf")
 
 
