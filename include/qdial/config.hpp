@@ -49,7 +49,7 @@
 
 /// Before a loop over registers: unrolls it also under -O2, where gcc otherwise keeps the registers
 /// in memory.
-#if defined(__GNUC__) && !defined(__clang__)
+#if defined(__GNUC__) && !defined(__clang__) && !defined(QDIAL_WITH_ASAN)
 #define QDIAL_UNROLL _Pragma("GCC unroll 32")
 #else
 #define QDIAL_UNROLL
