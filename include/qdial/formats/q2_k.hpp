@@ -4,6 +4,7 @@
 #include "qdial/formats/format.hpp"
 #include "qdial/formats/q8_k.hpp"
 #include "qdial/kernels/decoder.hpp"
+#include "qdial/kernels/interleaved.hpp"
 #include "qdial/kernels/super_block_packing.hpp"
 
 namespace qdial {
@@ -56,6 +57,24 @@ struct decoder<q2_k, Arch> {
     QDIAL_INLINE static typename V::bytes codes(const q2_k::block& b) noexcept {
         return V::template move_bits<First % 128 / 32 * 2, 0, 2>(
             V::load(b.qs + First / 128 * 32 + First % 32));
+    }
+};
+
+template <>
+struct interleaved<q2_k> {
+    static constexpr std::size_t halves_at = 80, halves = 2;
+    static constexpr int code_bits = 2;
+    static constexpr std::array<bit_field, 1> fields(std::size_t e) noexcept {
+        return {{{16 + e / 128 * 32 + e % 32, static_cast<int>(e % 128 / 32 * 2), 2, 0}}};
+    }
+    template <class V, class Word>
+    QDIAL_INLINE static void scales(Word word, typename V::word (&out)[4]) noexcept {
+        for (std::size_t i = 0; i < 4; ++i) out[i] = V::bit_and(word(i), V::splat(0x0F0F0F0F));
+    }
+    template <class V, class Word>
+    QDIAL_INLINE static void minima(Word word, typename V::word (&out)[4]) noexcept {
+        for (std::size_t i = 0; i < 4; ++i)
+            out[i] = V::bit_and(V::template shr<4>(word(i)), V::splat(0x0F0F0F0F));
     }
 };
 

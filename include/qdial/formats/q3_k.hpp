@@ -4,6 +4,7 @@
 #include "qdial/formats/format.hpp"
 #include "qdial/formats/q8_k.hpp"
 #include "qdial/kernels/decoder.hpp"
+#include "qdial/kernels/interleaved.hpp"
 #include "qdial/kernels/super_block_packing.hpp"
 
 namespace qdial {
@@ -66,6 +67,27 @@ private:
     QDIAL_INLINE static std::uint64_t minus_32(std::uint64_t bytes) noexcept {
         constexpr std::uint64_t ones = 0x0101010101010101u;
         return ((bytes | 0x80 * ones) - 0x20 * ones) ^ 0x80 * ones;
+    }
+};
+
+template <>
+struct interleaved<q3_k> {
+    static constexpr std::size_t halves_at = 108, halves = 1;
+    static constexpr int code_bits = 3;
+    static constexpr std::array<bit_field, 2> fields(std::size_t e) noexcept {
+        return {{{32 + e / 128 * 32 + e % 32, static_cast<int>(e % 128 / 32 * 2), 2, 0},
+                 {e % 32, static_cast<int>(e / 32), 1, 2}}};
+    }
+    template <class V, class Word>
+    QDIAL_INLINE static void scales(Word word, typename V::word (&out)[4]) noexcept {
+        const auto low4 = V::splat(0x0F0F0F0F), high2 = V::splat(0x30303030);
+        const auto a = word(24), b = word(25), c = word(26);
+        out[0] = V::bit_or(V::bit_and(a, low4), V::bit_and(V::template shl<4>(c), high2));
+        out[1] = V::bit_or(V::bit_and(b, low4), V::bit_and(V::template shl<2>(c), high2));
+        out[2] = V::bit_or(V::bit_and(V::template shr<4>(a), low4), V::bit_and(c, high2));
+        out[3] = V::bit_or(V::bit_and(V::template shr<4>(b), low4),
+                           V::bit_and(V::template shr<2>(c), high2));
+        for (std::size_t i = 0; i < 4; ++i) out[i] = V::sub_bytes(out[i], V::splat(0x20202020));
     }
 };
 

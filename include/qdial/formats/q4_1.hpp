@@ -5,6 +5,7 @@
 #include "qdial/formats/q8_1.hpp"
 #include "qdial/kernels/blocks_32.hpp"
 #include "qdial/kernels/decoder.hpp"
+#include "qdial/kernels/interleaved.hpp"
 
 namespace qdial {
 
@@ -46,6 +47,15 @@ struct decoder<q4_1, Arch> {
     template <class V, std::size_t First>
     QDIAL_INLINE static typename V::bytes codes(const q4_1::block& b) noexcept {
         return V::template load_nibbles<First>(b.qs);
+    }
+};
+
+template <>
+struct interleaved<q4_1> {
+    static constexpr std::size_t halves_at = 0, halves = 2;
+    static constexpr int code_bits = 4;
+    static constexpr std::array<bit_field, 1> fields(std::size_t e) noexcept {
+        return {{{4 + e % 16, e < 16 ? 0 : 4, 4, 0}}};
     }
 };
 

@@ -5,6 +5,7 @@
 #include "qdial/formats/q8_0.hpp"
 #include "qdial/kernels/blocks_32.hpp"
 #include "qdial/kernels/decoder.hpp"
+#include "qdial/kernels/interleaved.hpp"
 
 namespace qdial {
 
@@ -44,6 +45,15 @@ struct decoder<q5_0, Arch> {
     QDIAL_INLINE static typename V::bytes codes(const q5_0::block& b) noexcept {
         const auto fifth = V::bit_and(V::load_bit_mask(b.qh + First / 8), V::splat(16));
         return V::bit_or(V::template load_nibbles<First>(b.qs), fifth);
+    }
+};
+
+template <>
+struct interleaved<q5_0> : fifth_bits {
+    static constexpr std::size_t halves_at = 0, halves = 1;
+    static constexpr int code_bits = 5;
+    static constexpr std::array<bit_field, 2> fields(std::size_t e) noexcept {
+        return {{{6 + e % 16, e < 16 ? 0 : 4, 4, 0}, {2, static_cast<int>(e / 4), 1, 4}}};
     }
 };
 

@@ -4,6 +4,7 @@
 #include "qdial/formats/format.hpp"
 #include "qdial/formats/q8_k.hpp"
 #include "qdial/kernels/decoder.hpp"
+#include "qdial/kernels/interleaved.hpp"
 #include "qdial/kernels/super_block_packing.hpp"
 
 namespace qdial {
@@ -56,6 +57,24 @@ struct decoder<q5_k, Arch> {
         const auto low = V::template move_bits<First % 64 / 32 * 4, 0, 4>(
             V::load(b.qs + First / 64 * 32 + First % 32));
         return V::bit_or(low, V::template move_bits<First / 32, 4, 1>(V::load(b.qh + First % 32)));
+    }
+};
+
+template <>
+struct interleaved<q5_k> {
+    static constexpr std::size_t halves_at = 0, halves = 2;
+    static constexpr int code_bits = 5;
+    static constexpr std::array<bit_field, 2> fields(std::size_t e) noexcept {
+        return {{{48 + e / 64 * 32 + e % 32, e % 64 < 32 ? 0 : 4, 4, 0},
+                 {16 + e % 32, static_cast<int>(e / 32), 1, 4}}};
+    }
+    template <class V, class Word>
+    QDIAL_INLINE static void scales(Word word, typename V::word (&out)[2]) noexcept {
+        six_bit_scale_words<V>(word, out);
+    }
+    template <class V, class Word>
+    QDIAL_INLINE static void minima(Word word, typename V::word (&out)[2]) noexcept {
+        six_bit_minimum_words<V>(word, out);
     }
 };
 

@@ -4,6 +4,7 @@
 #include "qdial/formats/format.hpp"
 #include "qdial/formats/q8_k.hpp"
 #include "qdial/kernels/decoder.hpp"
+#include "qdial/kernels/interleaved.hpp"
 #include "qdial/kernels/super_block_packing.hpp"
 
 namespace qdial {
@@ -53,6 +54,20 @@ struct decoder<q6_k, Arch> {
             V::load(b.ql + 64 * half + part % 2 * 32 + l));
         const auto high = V::template move_bits<2 * part, 4, 2>(V::load(b.qh + 32 * half + l));
         return V::bit_or(low, high);
+    }
+};
+
+template <>
+struct interleaved<q6_k> {
+    static constexpr std::size_t halves_at = 208, halves = 1;
+    static constexpr int code_bits = 6;
+    static constexpr std::array<bit_field, 2> fields(std::size_t e) noexcept {
+        return {{{e / 128 * 64 + e % 64, e % 128 < 64 ? 0 : 4, 4, 0},
+                 {128 + e / 128 * 32 + e % 32, static_cast<int>(e % 128 / 32 * 2), 2, 4}}};
+    }
+    template <class V, class Word>
+    QDIAL_INLINE static void scales(Word word, typename V::word (&out)[4]) noexcept {
+        for (std::size_t i = 0; i < 4; ++i) out[i] = word(48 + i);
     }
 };
 

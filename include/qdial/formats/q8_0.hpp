@@ -7,6 +7,7 @@
 #include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/encode_q8.hpp"
 #include "qdial/kernels/encoder.hpp"
+#include "qdial/kernels/interleaved.hpp"
 
 namespace qdial {
 
@@ -44,6 +45,15 @@ struct decoder<q8_0, Arch> {
     template <class V, std::size_t First>
     QDIAL_INLINE static typename V::bytes codes(const q8_0::block& b) noexcept {
         return V::load(b.qs + First);
+    }
+};
+
+template <>
+struct interleaved<q8_0> {
+    static constexpr std::size_t halves_at = 0, halves = 1;
+    static constexpr int code_bits = 8;
+    static constexpr std::array<bit_field, 1> fields(std::size_t e) noexcept {
+        return {{{2 + e, 0, 8, 0}}};
     }
 };
 
