@@ -54,6 +54,14 @@
 #else
 #define QDIAL_UNROLL
 #endif
+/// Before a loop that must stay one: its body fills the registers.
+#if defined(__clang__)
+#define QDIAL_NO_UNROLL _Pragma("clang loop unroll(disable)")
+#elif defined(__GNUC__)
+#define QDIAL_NO_UNROLL _Pragma("GCC unroll 1")
+#else
+#define QDIAL_NO_UNROLL
+#endif
 
 /// Checks a precondition (sizes that do not match, for example). It stays on in release builds:
 /// it runs once per call, never per element. Define it before the first qdial header to install

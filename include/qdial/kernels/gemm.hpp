@@ -89,18 +89,22 @@ struct routed_columns {
     }
 };
 
+/// The source and the panel of a format.
 template <class F, class Arch, std::size_t R>
-struct panel_of {
-    using type = float_panel<F, Arch, R>;
+struct weights_of {
+    using source = float_source<F, Arch, R>;
+    using panel = float_panel<F, Arch, R>;
 };
 template <packable_block_format F, class Arch, std::size_t R>
-struct panel_of<F, Arch, R> {
-    using type = simple_block_panel<F, Arch, R>;
+struct weights_of<F, Arch, R> {
+    using source = simple_block_source<F, Arch, R>;
+    using panel = simple_block_panel<F, Arch, R>;
 };
 template <packable_block_format F, class Arch, std::size_t R>
     requires(F::block_length == 256)
-struct panel_of<F, Arch, R> {
-    using type = super_block_panel<F, Arch, R>;
+struct weights_of<F, Arch, R> {
+    using source = super_block_source<F, Arch, R>;
+    using panel = super_block_panel<F, Arch, R>;
 };
 
 /// Columns that a task takes at once: their results wait in a buffer on the stack.
@@ -114,57 +118,77 @@ public:
     tile_multiplier(packed_matrix<F> w, Columns columns, output mode) noexcept
         : w_(w), columns_(columns), mode_(mode) {}
 
-    /// Rows from tile `tile` on, columns [first, first + n), n <= most_columns.
-    template <std::size_t R>
+    /// Rows from tile `tile` to `end`, columns [first, first + n), n <= most_columns. A single
+    /// column reads the weights where they are, more share a panel.
     void run(std::size_t tile, std::size_t end, std::size_t first, std::size_t n) const noexcept {
-        for (; tile + R <= end; tile += R) multiply_tiles<R>(tile, first, n);
-        if constexpr (R > 1) run<R / 2>(tile, end, first, n);
+        if (n == 1)
+            run_tiles<gemv_tiles, true>(tile, end, first, n);
+        else
+            run_tiles<gemm_tiles, false>(tile, end, first, n);
     }
+
+    using V = simd::row_ops<Arch>;
+    static constexpr std::size_t gemm_tiles = F::is_float ? V::float_gemm_tiles : V::gemm_tiles;
+    static constexpr std::size_t gemv_tiles = F::is_float ? V::float_gemv_tiles : V::gemm_tiles;
 
 private:
     static constexpr std::size_t lanes = simd::interleaved_rows;
 
-    template <std::size_t R>
+    template <std::size_t R, bool One>
+    void run_tiles(std::size_t tile, std::size_t end, std::size_t first,
+                   std::size_t n) const noexcept {
+        for (; tile + R <= end; tile += R) {
+            if constexpr (One)
+                multiply_tiles<typename weights_of<F, Arch, R>::source, 1, 1>(tile, first, n);
+            else
+                multiply_tiles<typename weights_of<F, Arch, R>::panel, gemm_columns, most_columns>(
+                    tile, first, n);
+        }
+        if constexpr (R > 1) run_tiles<R / 2, One>(tile, end, first, n);
+    }
+    static constexpr std::size_t gemm_columns =
+        F::is_float ? V::float_gemm_columns : V::gemm_columns;
+
+    template <class Weights, std::size_t AtOnce, std::size_t Most>
     void multiply_tiles(std::size_t tile, std::size_t first, std::size_t n) const noexcept {
-        using panel_type = typename panel_of<F, Arch, R>::type;
-        constexpr std::size_t per_panel = panel_type::length / F::block_length;
-        alignas(64) float y[most_columns * R * lanes];
-        alignas(64) panel_type panel;
+        constexpr std::size_t R = Weights::tiles;
+        constexpr std::size_t per_part = Weights::length / F::block_length;
+        constexpr std::size_t x_bytes = Weights::length /
+                                        packed_record<packed_activation<F>>::length *
+                                        sizeof(typename Weights::record);
+        alignas(64) float y[Most * R * lanes];
+        alignas(64) Weights weights;
         load_results<R>(tile, first, n, y);
         const std::size_t blocks = w_.row_length / F::block_length;
         const std::size_t tile_bytes = lanes * blocks * sizeof(typename F::block);
-        for (std::size_t b = 0, part = 0; b < blocks; b += per_panel, ++part) {
-            const std::size_t count = std::min(per_panel, blocks - b);
-            panel.unpack(w_.data + tile * tile_bytes, tile_bytes, blocks, part, count);
-            const std::size_t x_at = part * panel_type::length /
-                                     packed_record<packed_activation<F>>::length *
-                                     sizeof(typename panel_type::record);
-            multiply_columns<most_at_once<R>()>(panel, count, x_at, first, n, y);
+        for (std::size_t b = 0, part = 0; b < blocks; b += per_part, ++part) {
+            const std::size_t count = std::min(per_part, blocks - b);
+            weights.unpack(w_.data + tile * tile_bytes, tile_bytes, blocks, part, count);
+            if constexpr (Most == 1) {
+                // No loop: the compiler would unpack all weights ahead of it.
+                const std::byte* x[1] = {columns_(first).x + part * x_bytes};
+                multiply<1>(weights, count, x, y);
+            } else {
+                multiply_columns<AtOnce>(weights, count, part * x_bytes, first, n, y);
+            }
         }
         store_results<R>(tile, first, n, y);
     }
 
-    template <std::size_t R>
-    static constexpr std::size_t most_at_once() noexcept {
-        using V = simd::row_ops<Arch>;
-        if (R > (F::is_float ? V::float_gemm_tiles : V::gemm_tiles)) return 1;
-        return F::is_float ? V::float_gemm_columns : V::gemm_columns;
-    }
-
     /// C columns at a time, then the rest with fewer.
-    template <std::size_t C, class Panel>
-    void multiply_columns(const Panel& panel, std::size_t count, std::size_t x_at,
-                          std::size_t first, std::size_t n, float* y) const noexcept {
-        constexpr std::size_t step = C * Panel::tiles * lanes;
+    template <std::size_t C, class Weights>
+    QDIAL_INLINE void multiply_columns(const Weights& weights, std::size_t count, std::size_t x_at,
+                                       std::size_t first, std::size_t n, float* y) const noexcept {
+        constexpr std::size_t step = C * Weights::tiles * lanes;
         std::size_t j = 0;
         for (; j + C <= n; j += C, y += step) {
             const std::byte* x[C];
             for (std::size_t c = 0; c < C; ++c) x[c] = columns_(first + j + c).x + x_at;
-            multiply<C>(panel, count, x, y);
+            multiply<C>(weights, count, x, y);
         }
         if constexpr (C > 1)
-            if (j < n) multiply_columns<(C > 4 ? C * 2 / 3 : C / 2)>(panel, count, x_at, first + j,
-                                                                    n - j, y);
+            multiply_columns<(C > 4 ? C * 2 / 3 : C / 2)>(weights, count, x_at, first + j, n - j,
+                                                          y);
     }
 
     template <std::size_t R>
@@ -197,9 +221,9 @@ private:
 constexpr std::size_t divide_up(std::size_t a, std::size_t b) noexcept { return (a + b - 1) / b; }
 
 /// How a multiplication is cut into tasks. It shows in the speed only.
-template <class F, class Arch>
+template <class F, class Arch, class Columns>
 struct task_grid {
-    using V = simd::row_ops<Arch>;
+    using multiplier = tile_multiplier<F, Arch, Columns>;
     std::size_t tiles, tiles_per_task, columns, columns_per_task;
 
     task_grid(std::size_t rows, std::size_t row_length, std::size_t n) noexcept
@@ -207,7 +231,7 @@ struct task_grid {
         // A task's share of the weights: much more than a task costs to start.
         constexpr std::size_t task_bytes = 96 * 1024;
         const std::size_t tile_bytes = pack_size<F>(simd::interleaved_rows, row_length);
-        const std::size_t at_once = tiles_at_once(n);
+        const std::size_t at_once = n == 1 ? multiplier::gemv_tiles : multiplier::gemm_tiles;
         tiles_per_task = divide_up(divide_up(task_bytes, tile_bytes + 1), at_once) * at_once;
         // The columns' activations are to stay in the second-level cache meanwhile.
         constexpr std::size_t cache_bytes = 768 * 1024, step = 12;
@@ -219,28 +243,15 @@ struct task_grid {
         columns_per_task =
             parts == 0 ? step : std::min(divide_up(divide_up(n, parts), step) * step, most_columns);
     }
-    /// Tiles whose sums are kept in registers at the same time.
-    static constexpr std::size_t tiles_at_once(std::size_t n) noexcept {
-        if (!F::is_float) return V::gemm_tiles;
-        return n == 1 ? V::float_gemv_tiles : V::float_gemm_tiles;
-    }
     std::size_t row_tasks() const noexcept { return divide_up(tiles, tiles_per_task); }
     std::size_t tasks() const noexcept { return row_tasks() * divide_up(columns, columns_per_task); }
 
     /// Runs task i: all rows for the first columns come first.
-    template <class Multiplier>
-    void run(const Multiplier& multiplier, std::size_t i) const noexcept {
+    void run(const multiplier& part, std::size_t i) const noexcept {
         const std::size_t tile = i % row_tasks() * tiles_per_task;
         const std::size_t end = std::min(tile + tiles_per_task, tiles);
         const std::size_t first = i / row_tasks() * columns_per_task;
-        const std::size_t n = std::min(columns_per_task, columns - first);
-        if constexpr (F::is_float && V::float_gemv_tiles != V::float_gemm_tiles) {
-            if (columns == 1) {
-                multiplier.template run<V::float_gemv_tiles>(tile, end, first, n);
-                return;
-            }
-        }
-        multiplier.template run<tiles_at_once(2)>(tile, end, first, n);
+        part.run(tile, end, first, std::min(columns_per_task, columns - first));
     }
 };
 
@@ -264,7 +275,7 @@ void gemm(packed_matrix<F> w, packed_activations<packed_activation<F>> x, float*
     const std::size_t x_bytes = kernels::packed_row_bytes<packed_activation<F>>(x.row_length);
     const kernels::plain_columns columns{x.data, x_bytes, y, ldy};
     const kernels::tile_multiplier<F, Arch, kernels::plain_columns> multiplier(w, columns, mode);
-    const kernels::task_grid<F, Arch> grid(w.rows, w.row_length, x.n);
+    const kernels::task_grid<F, Arch, kernels::plain_columns> grid(w.rows, w.row_length, x.n);
     executor(grid.tasks(), [&](std::size_t i) { grid.run(multiplier, i); });
 }
 
@@ -285,7 +296,8 @@ void gemm_experts(std::span<const packed_matrix<F>> experts,
     }
     // Tasks of all experts form one list, so that experts with few rows fill the threads too.
     const auto grid_of = [&](std::size_t e) {
-        return kernels::task_grid<F, Arch>(experts[e].rows, x.row_length, rows[e].size());
+        return kernels::task_grid<F, Arch, kernels::routed_columns>(
+            experts[e].rows, x.row_length, rows[e].size());
     };
     std::size_t tasks = 0;
     for (std::size_t e = 0; e < experts.size(); ++e) tasks += grid_of(e).tasks();

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The inner kernels of packed GEMV and GEMM. A panel holds the unpacked codes and factors of up to
-// 256 elements of R tiles of sixteen rows, small enough for the first-level cache; `multiply` adds
-// the product of a panel and C columns of activations to y, which is [C][R][16].
+// The inner kernels of packed GEMV and GEMM. A source gives the codes and factors of up to 256
+// elements of R tiles of sixteen rows as it unpacks them; a panel holds them unpacked, small enough
+// for the first-level cache. `multiply` adds the product of either with C columns of activations to
+// y, which is [C][R][16].
 #pragma once
 
 #include <concepts>
@@ -20,15 +21,29 @@ inline constexpr std::size_t prefetch_distance = 4096;
 /// Sixteen rows' word or floats in a panel.
 struct alignas(64) panel_row {
     std::byte bytes[64];
+
+    float* floats() noexcept { return reinterpret_cast<float*>(bytes); }
+    const float* floats() const noexcept { return reinterpret_cast<const float*>(bytes); }
 };
 
-template <class V>
-QDIAL_INLINE void store_row(panel_row& row, typename V::word a) noexcept {
-    V::store(row.bytes, a);
+/// Results of R tiles and C columns, [C][R][16] in memory.
+template <class V, std::size_t R, std::size_t C>
+QDIAL_INLINE void load_tile(const float* y, typename V::reals (&out)[R][C]) noexcept {
+    QDIAL_UNROLL
+    for (std::size_t c = 0; c < C; ++c) {
+        QDIAL_UNROLL
+        for (std::size_t r = 0; r < R; ++r)
+            out[r][c] = V::load(y + (c * R + r) * simd::interleaved_rows);
+    }
 }
-template <class V>
-QDIAL_INLINE typename V::word load_row(const panel_row& row) noexcept {
-    return V::load(row.bytes);
+template <class V, std::size_t R, std::size_t C>
+QDIAL_INLINE void store_tile(float* y, const typename V::reals (&out)[R][C]) noexcept {
+    QDIAL_UNROLL
+    for (std::size_t c = 0; c < C; ++c) {
+        QDIAL_UNROLL
+        for (std::size_t r = 0; r < R; ++r)
+            V::store(y + (c * R + r) * simd::interleaved_rows, out[r][c]);
+    }
 }
 
 /// A code's byte in all four bytes of a word.
@@ -67,111 +82,213 @@ QDIAL_INLINE typename V::word unpack_codes(const std::byte* words) noexcept {
     return codes;
 }
 
-template <class F, class V>
-QDIAL_INLINE void prefetch_words(const std::byte* words) noexcept {
-    for (std::size_t w = 0; w < words_per_block<F>; ++w)
-        V::prefetch(words + prefetch_distance + w * sizeof(panel_row));
+/// The codes of elements E … E + 3. Where a word is read for the first time (its lowest bits), what
+/// lies `prefetch_distance` behind it is fetched: spread over the block's arithmetic.
+template <class F, class V, std::size_t E, int Shift>
+QDIAL_INLINE typename V::word fetch_codes(const std::byte* words) noexcept {
+    auto codes = unpack_codes<F, V, E, Shift>(words);
+    unrolled<interleaved<F>::fields(E).size()>([&](auto i) QDIAL_INLINE_LAMBDA {
+        constexpr bit_field field = interleaved<F>::fields(E)[i];
+        constexpr std::size_t at = (field.offset - words_at<F>) / 4 * sizeof(panel_row);
+        if constexpr (field.shift == 0) V::prefetch(words + at + prefetch_distance, codes);
+    });
+    return codes;
+}
+/// Word i of sixteen rows' block, likewise.
+template <class V>
+QDIAL_INLINE typename V::word fetch_word(const std::byte* words, std::size_t i) noexcept {
+    const std::byte* p = words + i * sizeof(panel_row);
+    auto word = V::load(p);
+    V::prefetch(p + prefetch_distance, word);
+    return word;
 }
 
-/// The panel of a super-block format.
-template <class F, class Arch, std::size_t R>
-struct super_block_panel {
-    using V = simd::row_ops<Arch>;
-    static constexpr std::size_t tiles = R;
-    using plan = super_block_plan<F, V>;
-    using record = packed_q8_k;
-    static constexpr std::size_t length = 256;
+/// Integer scale `S` of sixteen rows from the format's scale words.
+template <class F, class V, std::size_t S, class Words>
+QDIAL_INLINE typename V::word unpack_scale(const Words& words) noexcept {
+    const auto top = V::template shl<24 - 8 * (S % 4)>(words[S / 4]);
+    return V::to_scale(V::template sar<24>(top));
+}
+/// Pair `S` of minima: those of bytes 0 and 2, or 1 and 3, of a word.
+template <class V, std::size_t S, class Words>
+QDIAL_INLINE typename V::word unpack_minima(const Words& words) noexcept {
+    return V::bit_and(V::template shr<8 * (S % 2)>(words[S / 2]), V::splat(0x00FF00FF));
+}
 
-    panel_row codes[64][R];
-    panel_row scales[plan::scales][R];
-    panel_row minima[plan::minima + 1][R];  ///< pairs; one more, so that there is one
-    panel_row d[R], dmin[R];                ///< floats
+/// A super-block of R tiles as `multiply` reads it, straight from the packed matrix: for few
+/// columns, where unpacking to a panel first would take longer than the multiplication.
+template <class F, class Arch, std::size_t R>
+struct super_block_source {
+    using V = simd::row_ops<Arch>;
+    using plan = super_block_plan<F, V>;
+    using format = F;
+    static constexpr std::size_t tiles = R;
+    static constexpr std::size_t length = 256;
+    static constexpr bool is_panel = false;
+    using record = packed_q8_k;
+
+    const std::byte* words[R];
+    const std::byte* halves[R];
+    typename V::word scale_words[R][plan::scales / 4];
+    typename V::word minimum_words[R][plan::minima == 0 ? 1 : plan::scales / 4];
 
     /// Block `block` of the row's `blocks`; tiles are `tile_bytes` apart.
-    QDIAL_INLINE void unpack(const std::byte* tiles, std::size_t tile_bytes, std::size_t blocks,
+    QDIAL_INLINE void unpack(const std::byte* first, std::size_t tile_bytes, std::size_t blocks,
                              std::size_t block, std::size_t) noexcept {
+        QDIAL_UNROLL
         for (std::size_t r = 0; r < R; ++r) {
-            const std::byte* tile = tiles + r * tile_bytes;
-            unpack_tile(tile + packed_tile<F>::words(block), r);
-            const std::byte* halves = tile + packed_tile<F>::halves(blocks, block);
-            V::store(as_floats(d[r]), V::load_halves(halves));
+            const std::byte* tile = first + r * tile_bytes;
+            words[r] = tile + packed_tile<F>::words(block);
+            halves[r] = tile + packed_tile<F>::halves(blocks, block);
+            const auto word = [w = words[r]](std::size_t i) QDIAL_INLINE_LAMBDA {
+                return fetch_word<V>(w, i);
+            };
+            interleaved<F>::template scales<V>(word, scale_words[r]);
             if constexpr (plan::minima != 0)
-                V::store(as_floats(dmin[r]), V::load_halves(halves + 32));
+                interleaved<F>::template minima<V>(word, minimum_words[r]);
         }
     }
-
-    static float* as_floats(panel_row& row) noexcept { return reinterpret_cast<float*>(row.bytes); }
-    static typename V::reals floats_of(const panel_row& row) noexcept {
-        return V::load(reinterpret_cast<const float*>(row.bytes));
+    template <class K>
+    QDIAL_INLINE typename V::word codes(K, std::size_t r) const noexcept {
+        auto c = fetch_codes<F, V, 4 * K::value, plan::code_shift>(words[r]);
+        if constexpr (plan::subtracted != 0)
+            c = V::sub_bytes(c, V::splat(in_every_byte(plan::subtracted)));
+        return c;
     }
-
-private:
-    QDIAL_INLINE void unpack_tile(const std::byte* words, std::size_t r) noexcept {
-        prefetch_words<F, V>(words);
-        unrolled<64>([&](auto u) QDIAL_INLINE_LAMBDA {
-            auto c = unpack_codes<F, V, 4 * u, plan::code_shift>(words);
-            if constexpr (plan::subtracted != 0)
-                c = V::sub_bytes(c, V::splat(in_every_byte(plan::subtracted)));
-            store_row<V>(codes[u][r], c);
-        });
-        const auto word = [=](std::size_t i) QDIAL_INLINE_LAMBDA {
-            return V::load(words + i * sizeof(panel_row));
-        };
-        typename V::word four[plan::scales / 4];
-        interleaved<F>::template scales<V>(word, four);
-        unrolled<plan::scales>([&](auto s) QDIAL_INLINE_LAMBDA {
-            const auto top = V::template shl<24 - 8 * (s % 4)>(four[s / 4]);
-            store_row<V>(scales[s][r], V::to_scale(V::template sar<24>(top)));
-        });
-        if constexpr (plan::minima != 0) {
-            interleaved<F>::template minima<V>(word, four);
-            const auto even = V::splat(0x00FF00FF);
-            unrolled<plan::minima>([&](auto s) QDIAL_INLINE_LAMBDA {
-                const auto pair = V::template shr<8 * (s % 2)>(four[s / 2]);
-                store_row<V>(minima[s][r], V::bit_and(pair, even));
-            });
-        }
+    template <class S>
+    QDIAL_INLINE typename V::word scale(S, std::size_t r) const noexcept {
+        return unpack_scale<F, V, S::value>(scale_words[r]);
+    }
+    template <class S>
+    QDIAL_INLINE typename V::word minima(S, std::size_t r) const noexcept {
+        return unpack_minima<V, S::value>(minimum_words[r]);
+    }
+    QDIAL_INLINE typename V::reals d(std::size_t r) const noexcept {
+        return V::load_halves(halves[r]);
+    }
+    QDIAL_INLINE typename V::reals dmin(std::size_t r) const noexcept {
+        return V::load_halves(halves[r] + 32);
     }
 };
 
+/// The same, unpacked once for many columns.
+template <class F, class Arch, std::size_t R>
+struct super_block_panel {
+    using V = simd::row_ops<Arch>;
+    using source = super_block_source<F, Arch, 1>;
+    using plan = super_block_plan<F, V>;
+    using format = F;
+    static constexpr std::size_t tiles = R;
+    static constexpr std::size_t length = 256;
+    static constexpr bool is_panel = true;
+    using record = packed_q8_k;
+
+    panel_row codes_[64][R];
+    panel_row scales_[plan::scales][R];
+    panel_row minima_[plan::minima + 1][R];  // one more, so that there is one
+    panel_row d_[R], dmin_[R];               // floats
+
+    QDIAL_INLINE void unpack(const std::byte* first, std::size_t tile_bytes, std::size_t blocks,
+                             std::size_t block, std::size_t count) noexcept {
+        for (std::size_t r = 0; r < R; ++r) {
+            source from;
+            from.unpack(first + r * tile_bytes, 0, blocks, block, count);
+            unrolled<64>([&](auto k) QDIAL_INLINE_LAMBDA {
+                V::store(codes_[k][r].bytes, from.codes(k, 0));
+            });
+            unrolled<plan::scales>([&](auto s) QDIAL_INLINE_LAMBDA {
+                V::store(scales_[s][r].bytes, from.scale(s, 0));
+            });
+            V::store(d_[r].floats(), from.d(0));
+            if constexpr (plan::minima != 0) {
+                unrolled<plan::minima>([&](auto s) QDIAL_INLINE_LAMBDA {
+                    V::store(minima_[s][r].bytes, from.minima(s, 0));
+                });
+                V::store(dmin_[r].floats(), from.dmin(0));
+            }
+        }
+    }
+    QDIAL_INLINE typename V::word codes(std::size_t k, std::size_t r) const noexcept {
+        return V::load(codes_[k][r].bytes);
+    }
+    QDIAL_INLINE typename V::word scale(std::size_t s, std::size_t r) const noexcept {
+        return V::load(scales_[s][r].bytes);
+    }
+    QDIAL_INLINE typename V::word minima(std::size_t s, std::size_t r) const noexcept {
+        return V::load(minima_[s][r].bytes);
+    }
+    QDIAL_INLINE typename V::reals d(std::size_t r) const noexcept {
+        return V::load(d_[r].floats());
+    }
+    QDIAL_INLINE typename V::reals dmin(std::size_t r) const noexcept {
+        return V::load(dmin_[r].floats());
+    }
+};
+
+/// Calls fn(k) for k = 0 … N - 1: unrolled, with k a constant, for a source; a loop for a panel.
+template <class Source, std::size_t N, class Fn>
+QDIAL_INLINE void for_each_index(Fn fn) noexcept {
+    if constexpr (Source::is_panel) {
+        QDIAL_NO_UNROLL
+        for (std::size_t k = 0; k < N; ++k) fn(k);
+    } else {
+        unrolled<N>(fn);
+    }
+}
+/// a * Factor + b, constant if a is.
+template <std::size_t Factor, class A, class B>
+QDIAL_INLINE auto times_plus(A a, B b) noexcept {
+    if constexpr (std::same_as<A, std::size_t>)
+        return a * Factor + b;
+    else
+        return std::integral_constant<std::size_t, A::value * Factor + B::value>{};
+}
+template <std::size_t Divisor, class A>
+QDIAL_INLINE auto divided_by(A a) noexcept {
+    if constexpr (std::same_as<A, std::size_t>)
+        return a / Divisor;
+    else
+        return std::integral_constant<std::size_t, A::value / Divisor>{};
+}
+
 /// The exact sum of minimum times the sum of its activations, times the factors, is subtracted.
-template <class Panel, std::size_t R, std::size_t C>
-QDIAL_INLINE void subtract_minima(const Panel& w, const std::byte* const (&x)[C],
-                                  typename Panel::V::reals (&y)[R][C]) noexcept {
-    using V = typename Panel::V;
-    constexpr std::size_t sums_at = Panel::plan::scales == 16 ? offsetof(packed_q8_k, sums_of_16)
-                                                              : offsetof(packed_q8_k, sums_of_32);
+template <class Source, std::size_t R, std::size_t C>
+QDIAL_INLINE void subtract_minima(const Source& w, const std::byte* const (&x)[C],
+                                  typename Source::V::reals (&y)[R][C]) noexcept {
+    using V = typename Source::V;
+    constexpr std::size_t sums_at = Source::plan::scales == 16
+                                        ? offsetof(packed_q8_k, sums_of_16)
+                                        : offsetof(packed_q8_k, sums_of_32);
     typename V::word sums[R][C];
     QDIAL_UNROLL
     for (std::size_t r = 0; r < R; ++r) {
         QDIAL_UNROLL
         for (std::size_t c = 0; c < C; ++c) sums[r][c] = V::zero();
     }
-    for (std::size_t i = 0; i < Panel::plan::minima; ++i) {
+    for_each_index<Source, Source::plan::minima>([&](auto i) QDIAL_INLINE_LAMBDA {
         QDIAL_UNROLL
         for (std::size_t c = 0; c < C; ++c) {
             const auto a = V::broadcast_pair(x[c] + sums_at + 4 * i);
             QDIAL_UNROLL
             for (std::size_t r = 0; r < R; ++r)
-                sums[r][c] = V::add_pairs(sums[r][c], load_row<V>(w.minima[i][r]), a);
+                sums[r][c] = V::add_pairs(sums[r][c], w.minima(i, r), a);
         }
-    }
+    });
     QDIAL_UNROLL
     for (std::size_t c = 0; c < C; ++c) {
         const auto d = V::broadcast_float(x[c] + offsetof(packed_q8_k, d));
         QDIAL_UNROLL
         for (std::size_t r = 0; r < R; ++r)
-            y[r][c] = V::fnma(V::to_reals(sums[r][c]), V::mul(Panel::floats_of(w.dmin[r]), d),
-                              y[r][c]);
+            y[r][c] = V::fnma(V::to_reals(sums[r][c]), V::mul(w.dmin(r), d), y[r][c]);
     }
 }
 
-/// One group: its parts over all its elements, scaled and added to the sums.
-template <class Panel, std::size_t R, std::size_t C>
-QDIAL_INLINE void add_group(const Panel& w, const std::byte* const (&x)[C], std::size_t g,
-                            typename Panel::V::word (&sums)[R][C]) noexcept {
-    using V = typename Panel::V;
-    using plan = typename Panel::plan;
+/// Group g: its parts over all its elements, scaled and added to the sums.
+template <class Source, class Group, std::size_t R, std::size_t C>
+QDIAL_INLINE void add_group(const Source& w, const std::byte* const (&x)[C], Group g,
+                            typename Source::V::word (&sums)[R][C]) noexcept {
+    using V = typename Source::V;
+    using plan = typename Source::plan;
     constexpr std::size_t starts_at = plan::start == group_start::pairs
                                           ? offsetof(packed_q8_k, minus_32_pairs)
                                       : plan::offset_32 ? offsetof(packed_q8_k, minus_32_sums)
@@ -185,217 +302,244 @@ QDIAL_INLINE void add_group(const Panel& w, const std::byte* const (&x)[C], std:
         QDIAL_UNROLL
         for (std::size_t r = 0; r < R; ++r) p[r][c] = start;
     }
-    QDIAL_UNROLL
-    for (std::size_t u = 0; u < plan::group / 4; ++u) {
-        const std::size_t k = g * (plan::group / 4) + u;
+    unrolled<plan::group / 4>([&](auto u) QDIAL_INLINE_LAMBDA {
+        const auto k = times_plus<plan::group / 4>(g, u);
         typename V::word codes[R];
         QDIAL_UNROLL
-        for (std::size_t r = 0; r < R; ++r) codes[r] = load_row<V>(w.codes[k][r]);
+        for (std::size_t r = 0; r < R; ++r) codes[r] = w.codes(k, r);
         QDIAL_UNROLL
         for (std::size_t c = 0; c < C; ++c) {
             const auto a = V::broadcast_bytes(x[c] + 4 * k);
             QDIAL_UNROLL
             for (std::size_t r = 0; r < R; ++r) p[r][c] = V::multiply_add(p[r][c], codes[r], a);
         }
-    }
+    });
     QDIAL_UNROLL
     for (std::size_t r = 0; r < R; ++r) {
-        const auto scale = load_row<V>(w.scales[g / plan::groups_per_scale][r]);
+        const auto scale = w.scale(divided_by<plan::groups_per_scale>(g), r);
         QDIAL_UNROLL
         for (std::size_t c = 0; c < C; ++c) sums[r][c] = V::add_scaled(sums[r][c], p[r][c], scale);
     }
 }
 
-template <std::size_t C, class F, class Arch, std::size_t R>
-void multiply(const super_block_panel<F, Arch, R>& w, std::size_t,
-              const std::byte* const (&x)[C], float* y) noexcept {
-    using V = simd::row_ops<Arch>;
-    using panel = super_block_panel<F, Arch, R>;
-    using plan = typename panel::plan;
+/// y += a super-block times C columns.
+template <std::size_t C, class Source>
+    requires std::same_as<typename Source::record, packed_q8_k>
+QDIAL_INLINE void multiply(const Source& w, std::size_t, const std::byte* const (&x)[C],
+                           float* y) noexcept {
+    using V = typename Source::V;
+    using plan = typename Source::plan;
+    constexpr std::size_t R = Source::tiles;
     typename V::word sums[R][C];
     QDIAL_UNROLL
     for (std::size_t r = 0; r < R; ++r) {
         QDIAL_UNROLL
         for (std::size_t c = 0; c < C; ++c) sums[r][c] = V::zero();
     }
-#pragma GCC unroll 1
-    for (std::size_t g = 0; g < plan::groups; ++g) add_group(w, x, g, sums);
+    for_each_index<Source, plan::groups>(
+        [&](auto g) QDIAL_INLINE_LAMBDA { add_group(w, x, g, sums); });
 
     typename V::reals out[R][C];
+    load_tile<V>(y, out);
     QDIAL_UNROLL
     for (std::size_t c = 0; c < C; ++c) {
         const auto d = V::broadcast_float(x[c] + offsetof(packed_q8_k, d));
         QDIAL_UNROLL
-        for (std::size_t r = 0; r < R; ++r) {
-            const auto sum = V::to_reals(V::template sar<plan::code_shift>(sums[r][c]));
-            out[r][c] = V::fma(sum, V::mul(panel::floats_of(w.d[r]), d),
-                               V::load(y + (c * R + r) * simd::interleaved_rows));
-        }
+        for (std::size_t r = 0; r < R; ++r)
+            out[r][c] = V::fma(V::to_reals(V::template sar<plan::code_shift>(sums[r][c])),
+                               V::mul(w.d(r), d), out[r][c]);
     }
     if constexpr (plan::minima != 0) subtract_minima(w, x, out);
-    QDIAL_UNROLL
-    for (std::size_t c = 0; c < C; ++c) {
-        QDIAL_UNROLL
-        for (std::size_t r = 0; r < R; ++r)
-            V::store(y + (c * R + r) * simd::interleaved_rows, out[r][c]);
-    }
+    store_tile<V>(y, out);
 }
 
-/// The panel of a format with blocks of 32: up to eight of them.
+/// Blocks of 32 of R tiles as `multiply` reads them, straight from the packed matrix: up to eight.
 template <class F, class Arch, std::size_t R>
-struct simple_block_panel {
+struct simple_block_source {
     using V = simd::row_ops<Arch>;
-    static constexpr std::size_t tiles = R;
     using plan = simple_block_plan<F, V>;
+    using format = F;
+    static constexpr std::size_t tiles = R, most = 8;
+    static constexpr std::size_t length = 32 * most;
+    static constexpr bool is_panel = false;
     using record = packed_q8;
-    static constexpr std::size_t length = 256, most = 8;
 
-    panel_row codes[8 * most][R];
-    panel_row d[most][R], m[most][R];  ///< floats
+    const std::byte* words[R];
+    const std::byte* halves[R];
 
-    /// Up to eight blocks from block 8 `part` on; returns how many.
-    QDIAL_INLINE void unpack(const std::byte* tiles, std::size_t tile_bytes, std::size_t blocks,
-                             std::size_t part, std::size_t count) noexcept {
+    /// `count` blocks from block `most` * `part` on.
+    QDIAL_INLINE void unpack(const std::byte* first, std::size_t tile_bytes, std::size_t blocks,
+                             std::size_t part, std::size_t) noexcept {
+        QDIAL_UNROLL
         for (std::size_t r = 0; r < R; ++r) {
-            const std::byte* tile = tiles + r * tile_bytes;
-            for (std::size_t b = 0; b < count; ++b) {
-                unpack_block(tile + packed_tile<F>::words(most * part + b), b, r);
-                const std::byte* halves =
-                    tile + packed_tile<F>::halves(blocks, most * part + b);
-                V::store(reinterpret_cast<float*>(d[b][r].bytes), V::load_halves(halves));
-                if constexpr (plan::D::has_minimum)
-                    V::store(reinterpret_cast<float*>(m[b][r].bytes), V::load_halves(halves + 32));
-            }
+            const std::byte* tile = first + r * tile_bytes;
+            words[r] = tile + packed_tile<F>::words(most * part);
+            halves[r] = tile + packed_tile<F>::halves(blocks, most * part);
         }
     }
-    static typename V::reals floats_of(const panel_row& row) noexcept {
-        return V::load(reinterpret_cast<const float*>(row.bytes));
+    template <class K>
+    QDIAL_INLINE typename V::word codes(std::size_t b, K, std::size_t r) const noexcept {
+        auto c = fetch_codes<F, V, 4 * K::value, 0>(words[r] + b * packed_tile<F>::words_bytes);
+        if constexpr (plan::subtracted != 0)
+            c = V::sub_bytes(c, V::splat(in_every_byte(plan::subtracted)));
+        if constexpr (plan::flip_sign) c = V::bit_xor(c, V::splat(0x80808080));
+        return c;
     }
-
-private:
-    QDIAL_INLINE void unpack_block(const std::byte* words, std::size_t b, std::size_t r) noexcept {
-        prefetch_words<F, V>(words);
-        unrolled<8>([&](auto u) QDIAL_INLINE_LAMBDA {
-            auto c = unpack_codes<F, V, 4 * u, 0>(words);
-            if constexpr (plan::subtracted != 0)
-                c = V::sub_bytes(c, V::splat(in_every_byte(plan::subtracted)));
-            if constexpr (plan::flip_sign) c = V::bit_xor(c, V::splat(0x80808080));
-            store_row<V>(codes[8 * b + u][r], c);
-        });
+    QDIAL_INLINE typename V::reals d(std::size_t b, std::size_t r) const noexcept {
+        return V::load_halves(halves[r] + b * packed_tile<F>::halves_bytes);
+    }
+    QDIAL_INLINE typename V::reals m(std::size_t b, std::size_t r) const noexcept {
+        return V::load_halves(halves[r] + b * packed_tile<F>::halves_bytes + 32);
     }
 };
 
-/// The exact sums of block b.
-template <class Panel, std::size_t R, std::size_t C>
-QDIAL_INLINE void sum_block(const Panel& w, const std::byte* const (&x)[C], std::size_t b,
-                            typename Panel::V::word (&sums)[R][C]) noexcept {
-    using V = typename Panel::V;
-    using plan = typename Panel::plan;
-    constexpr std::size_t units = plan::group / 4;
-    constexpr bool starts_in_32 = plan::offset != 0 && !plan::in_16;
+/// The same, unpacked once for many columns.
+template <class F, class Arch, std::size_t R>
+struct simple_block_panel {
+    using V = simd::row_ops<Arch>;
+    using source = simple_block_source<F, Arch, 1>;
+    using plan = simple_block_plan<F, V>;
+    using format = F;
+    static constexpr std::size_t tiles = R, most = source::most;
+    static constexpr std::size_t length = source::length;
+    static constexpr bool is_panel = true;
+    using record = packed_q8;
+
+    panel_row codes_[most][8][R];
+    panel_row d_[most][R], m_[plan::D::has_minimum ? most : 1][R];  // floats
+
+    QDIAL_INLINE void unpack(const std::byte* first, std::size_t tile_bytes, std::size_t blocks,
+                             std::size_t part, std::size_t count) noexcept {
+        for (std::size_t r = 0; r < R; ++r) {
+            source from;
+            from.unpack(first + r * tile_bytes, 0, blocks, part, count);
+            for (std::size_t b = 0; b < count; ++b) {
+                unrolled<8>([&](auto k) QDIAL_INLINE_LAMBDA {
+                    V::store(codes_[b][k][r].bytes, from.codes(b, k, 0));
+                });
+                V::store(d_[b][r].floats(), from.d(b, 0));
+                if constexpr (plan::D::has_minimum) V::store(m_[b][r].floats(), from.m(b, 0));
+            }
+        }
+    }
+    QDIAL_INLINE typename V::word codes(std::size_t b, std::size_t k, std::size_t r) const noexcept {
+        return V::load(codes_[b][k][r].bytes);
+    }
+    QDIAL_INLINE typename V::reals d(std::size_t b, std::size_t r) const noexcept {
+        return V::load(d_[b][r].floats());
+    }
+    QDIAL_INLINE typename V::reals m(std::size_t b, std::size_t r) const noexcept {
+        return V::load(m_[b][r].floats());
+    }
+};
+
+/// Adds the products of elements 4 First … 4 (First + Units) - 1 of block b to the sums.
+template <std::size_t First, std::size_t Units, class Source, std::size_t R, std::size_t C>
+QDIAL_INLINE void add_units(const Source& w, const std::byte* const (&x)[C], std::size_t b,
+                            typename Source::V::word (&sums)[R][C]) noexcept {
+    using V = typename Source::V;
+    using plan = typename Source::plan;
+    constexpr bool starts_at_sums = !plan::in_16;
+    typename V::part p[R][C];
     QDIAL_UNROLL
-    for (std::size_t half = 0; half < 32 / plan::group; ++half) {
-        typename V::part p[R][C];
+    for (std::size_t r = 0; r < R; ++r) {
+        QDIAL_UNROLL
+        for (std::size_t c = 0; c < C; ++c)
+            p[r][c] = starts_at_sums ? V::part_from(sums[r][c]) : V::zero_part();
+    }
+    unrolled<Units>([&](auto u) QDIAL_INLINE_LAMBDA {
+        constexpr std::integral_constant<std::size_t, First + u> k;
+        typename V::word codes[R];
+        QDIAL_UNROLL
+        for (std::size_t r = 0; r < R; ++r) codes[r] = w.codes(b, k, r);
+        QDIAL_UNROLL
+        for (std::size_t c = 0; c < C; ++c) {
+            const auto a = V::broadcast_bytes(x[c] + b * sizeof(packed_q8) + 4 * k);
+            QDIAL_UNROLL
+            for (std::size_t r = 0; r < R; ++r) {
+                if constexpr (plan::wide)
+                    sums[r][c] = V::add_signed(sums[r][c], codes[r], a);
+                else
+                    p[r][c] = V::multiply_add(p[r][c], codes[r], a);
+            }
+        }
+    });
+    if constexpr (plan::wide) return;
+    QDIAL_UNROLL
+    for (std::size_t r = 0; r < R; ++r) {
+        QDIAL_UNROLL
+        for (std::size_t c = 0; c < C; ++c) {
+            const auto added = V::sums_of(p[r][c]);
+            sums[r][c] = starts_at_sums ? added : V::add(sums[r][c], added);
+        }
+    }
+}
+
+/// y += `count` blocks of 32 times C columns.
+template <std::size_t C, class Source>
+    requires std::same_as<typename Source::record, packed_q8>
+QDIAL_INLINE void multiply(const Source& w, std::size_t count, const std::byte* const (&x)[C],
+                           float* y) noexcept {
+    using V = typename Source::V;
+    using plan = typename Source::plan;
+    constexpr std::size_t R = Source::tiles;
+    typename V::reals out[R][C];
+    load_tile<V>(y, out);
+    QDIAL_NO_UNROLL
+    for (std::size_t b = 0; b < count; ++b) {
+        typename V::word sums[R][C];
         QDIAL_UNROLL
         for (std::size_t c = 0; c < C; ++c) {
             auto start = V::zero();
             if constexpr (plan::offset != 0)
-                start = V::template shl<plan::offset_log2>(
-                    V::broadcast_word(x[c] + b * sizeof(packed_q8) + offsetof(packed_q8, minus_sum)));
+                start = V::template shl<plan::offset_log2>(V::broadcast_word(
+                    x[c] + b * sizeof(packed_q8) + offsetof(packed_q8, minus_sum)));
             QDIAL_UNROLL
-            for (std::size_t r = 0; r < R; ++r) {
-                p[r][c] = starts_in_32 ? V::part_from(start) : V::zero_part();
-                if (half == 0) sums[r][c] = start;
-            }
+            for (std::size_t r = 0; r < R; ++r) sums[r][c] = start;
         }
-        QDIAL_UNROLL
-        for (std::size_t u = 0; u < units; ++u) {
-            const std::size_t k = half * units + u;
-            typename V::word codes[R];
-            QDIAL_UNROLL
-            for (std::size_t r = 0; r < R; ++r) codes[r] = load_row<V>(w.codes[8 * b + k][r]);
-            QDIAL_UNROLL
-            for (std::size_t c = 0; c < C; ++c) {
-                const auto a = V::broadcast_bytes(x[c] + b * sizeof(packed_q8) + 4 * k);
-                QDIAL_UNROLL
-                for (std::size_t r = 0; r < R; ++r) {
-                    if constexpr (plan::wide)
-                        sums[r][c] = V::add_signed(sums[r][c], codes[r], a);
-                    else
-                        p[r][c] = V::multiply_add(p[r][c], codes[r], a);
-                }
-            }
-        }
-        if constexpr (plan::wide) continue;
-        QDIAL_UNROLL
-        for (std::size_t r = 0; r < R; ++r) {
-            QDIAL_UNROLL
-            for (std::size_t c = 0; c < C; ++c)
-                sums[r][c] = plan::in_16 ? V::add(sums[r][c], V::sums_of(p[r][c])) : V::sums_of(p[r][c]);
-        }
-    }
-}
-
-template <std::size_t C, class F, class Arch, std::size_t R>
-void multiply(const simple_block_panel<F, Arch, R>& w, std::size_t blocks,
-              const std::byte* const (&x)[C], float* y) noexcept {
-    using V = simd::row_ops<Arch>;
-    using panel = simple_block_panel<F, Arch, R>;
-    using plan = typename panel::plan;
-    typename V::reals out[R][C];
-    QDIAL_UNROLL
-    for (std::size_t c = 0; c < C; ++c) {
-        QDIAL_UNROLL
-        for (std::size_t r = 0; r < R; ++r)
-            out[r][c] = V::load(y + (c * R + r) * simd::interleaved_rows);
-    }
-#pragma GCC unroll 1
-    for (std::size_t b = 0; b < blocks; ++b) {
-        typename V::word sums[R][C];
-        sum_block(w, x, b, sums);
+        constexpr std::size_t units = plan::group / 4;
+        add_units<0, units>(w, x, b, sums);
+        if constexpr (units < 8) add_units<4, units>(w, x, b, sums);
         QDIAL_UNROLL
         for (std::size_t c = 0; c < C; ++c) {
             const std::byte* a = x[c] + b * sizeof(packed_q8);
             const auto d = V::broadcast_float(a + offsetof(packed_q8, d));
             QDIAL_UNROLL
             for (std::size_t r = 0; r < R; ++r) {
-                out[r][c] = V::fma(V::to_reals(sums[r][c]), V::mul(panel::floats_of(w.d[b][r]), d),
-                                   out[r][c]);
+                out[r][c] = V::fma(V::to_reals(sums[r][c]), V::mul(w.d(b, r), d), out[r][c]);
                 if constexpr (plan::D::has_minimum)
-                    out[r][c] = V::fma(panel::floats_of(w.m[b][r]),
-                                       V::broadcast_float(a + offsetof(packed_q8, s)), out[r][c]);
+                    out[r][c] = V::fma(w.m(b, r), V::broadcast_float(a + offsetof(packed_q8, s)),
+                                       out[r][c]);
             }
         }
     }
-    QDIAL_UNROLL
-    for (std::size_t c = 0; c < C; ++c) {
-        QDIAL_UNROLL
-        for (std::size_t r = 0; r < R; ++r)
-            V::store(y + (c * R + r) * simd::interleaved_rows, out[r][c]);
-    }
+    store_tile<V>(y, out);
 }
 
-/// The panel of a format of floats: up to 128 elements.
+/// Up to 128 elements of R tiles of a format of floats, straight from the packed matrix.
 template <class F, class Arch, std::size_t R>
-struct float_panel {
+struct float_source {
     using V = simd::row_ops<Arch>;
+    using format = F;
     static constexpr std::size_t tiles = R;
-    using record = float;
     static constexpr std::size_t length = 128;
+    static constexpr bool is_panel = false;
+    using record = float;
     static constexpr std::size_t element_bytes = sizeof(typename F::block) * simd::interleaved_rows;
 
-    panel_row weights[length][R];  ///< floats
+    const std::byte* elements[R];
 
-    QDIAL_INLINE void unpack(const std::byte* tiles, std::size_t tile_bytes, std::size_t,
-                             std::size_t part, std::size_t count) noexcept {
-        for (std::size_t r = 0; r < R; ++r) {
-            const std::byte* w = tiles + r * tile_bytes + part * length * element_bytes;
-            for (std::size_t k = 0; k < count; ++k) {
-                V::prefetch(w + k * element_bytes + prefetch_distance);
-                V::store(reinterpret_cast<float*>(weights[k][r].bytes),
-                         load(w + k * element_bytes));
-            }
-        }
+    /// Elements from `length` * `part` on.
+    QDIAL_INLINE void unpack(const std::byte* first, std::size_t tile_bytes, std::size_t,
+                             std::size_t part, std::size_t) noexcept {
+        for (std::size_t r = 0; r < R; ++r)
+            elements[r] = first + r * tile_bytes + part * length * element_bytes;
+    }
+    QDIAL_INLINE typename V::reals weights(std::size_t k, std::size_t r) const noexcept {
+        const std::byte* p = elements[r] + k * element_bytes;
+        auto w = load(p);
+        V::prefetch(p + prefetch_distance, w);
+        return w;
     }
 
 private:
@@ -409,22 +553,47 @@ private:
     }
 };
 
-template <std::size_t C, class F, class Arch, std::size_t R>
-void multiply(const float_panel<F, Arch, R>& w, std::size_t count,
-              const std::byte* const (&x)[C], float* y) noexcept {
+/// The same, widened once for many columns.
+template <class F, class Arch, std::size_t R>
+struct float_panel {
     using V = simd::row_ops<Arch>;
-    typename V::reals out[R][C];
-    QDIAL_UNROLL
-    for (std::size_t c = 0; c < C; ++c) {
-        QDIAL_UNROLL
-        for (std::size_t r = 0; r < R; ++r)
-            out[r][c] = V::load(y + (c * R + r) * simd::interleaved_rows);
+    using source = float_source<F, Arch, 1>;
+    using format = F;
+    static constexpr std::size_t tiles = R;
+    static constexpr std::size_t length = source::length;
+    static constexpr bool is_panel = true;
+    using record = float;
+
+    panel_row weights_[length][R];
+
+    QDIAL_INLINE void unpack(const std::byte* first, std::size_t tile_bytes, std::size_t blocks,
+                             std::size_t part, std::size_t count) noexcept {
+        for (std::size_t r = 0; r < R; ++r) {
+            source from;
+            from.unpack(first + r * tile_bytes, 0, blocks, part, count);
+            for (std::size_t k = 0; k < count; ++k)
+                V::store(weights_[k][r].floats(), from.weights(k, 0));
+        }
     }
+    QDIAL_INLINE typename V::reals weights(std::size_t k, std::size_t r) const noexcept {
+        return V::load(weights_[k][r].floats());
+    }
+};
+
+/// y += `count` elements times C columns, one after the other.
+template <std::size_t C, class Source>
+    requires std::same_as<typename Source::record, float>
+QDIAL_INLINE void multiply(const Source& w, std::size_t count, const std::byte* const (&x)[C],
+                           float* y) noexcept {
+    using V = typename Source::V;
+    constexpr std::size_t R = Source::tiles;
+    typename V::reals out[R][C];
+    load_tile<V>(y, out);
+    QDIAL_NO_UNROLL
     for (std::size_t k = 0; k < count; ++k) {
         typename V::reals weights[R];
         QDIAL_UNROLL
-        for (std::size_t r = 0; r < R; ++r)
-            weights[r] = V::load(reinterpret_cast<const float*>(w.weights[k][r].bytes));
+        for (std::size_t r = 0; r < R; ++r) weights[r] = w.weights(k, r);
         QDIAL_UNROLL
         for (std::size_t c = 0; c < C; ++c) {
             const auto a = V::broadcast_float(x[c] + sizeof(float) * k);
@@ -432,12 +601,7 @@ void multiply(const float_panel<F, Arch, R>& w, std::size_t count,
             for (std::size_t r = 0; r < R; ++r) out[r][c] = V::fma(weights[r], a, out[r][c]);
         }
     }
-    QDIAL_UNROLL
-    for (std::size_t c = 0; c < C; ++c) {
-        QDIAL_UNROLL
-        for (std::size_t r = 0; r < R; ++r)
-            V::store(y + (c * R + r) * simd::interleaved_rows, out[r][c]);
-    }
+    store_tile<V>(y, out);
 }
 
 }  // namespace qdial::kernels

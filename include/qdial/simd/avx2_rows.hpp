@@ -158,8 +158,9 @@ struct row_ops<arch::avx2> {
     QDIAL_INLINE static reals fnma(reals a, reals b, reals c) noexcept {
         return {_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)};
     }
-    QDIAL_INLINE static void prefetch(const void* p) noexcept {
-        _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+    template <class R>
+    QDIAL_INLINE static void prefetch(const void* p, R& a) noexcept {
+        asm("prefetcht0 %1" : "+x"(a.lo) : "m"(*static_cast<const char*>(p)));
     }
 };
 

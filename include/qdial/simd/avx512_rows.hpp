@@ -108,8 +108,9 @@ struct row_ops<arch::avx512> {
     QDIAL_INLINE static reals fnma(reals a, reals b, reals c) noexcept {
         return _mm512_fnmadd_ps(a, b, c);
     }
-    QDIAL_INLINE static void prefetch(const void* p) noexcept {
-        _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+    template <class R>
+    QDIAL_INLINE static void prefetch(const void* p, R& a) noexcept {
+        asm("prefetcht0 %1" : "+v"(a) : "m"(*static_cast<const char*>(p)));
     }
 };
 

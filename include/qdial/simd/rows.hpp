@@ -229,7 +229,11 @@ struct array_row_ops {
         return each<reals>(
             [&](std::size_t k) { return fused_multiply_add(-a.v[k], b.v[k], c.v[k]); });
     }
-    QDIAL_INLINE static void prefetch(const void*) noexcept {}
+    /// Starts to fetch the cache line of `p` when `a` is computed: tied to it, because the compiler
+    /// would gather all prefetches of a block in one place, more than the processor can keep track
+    /// of.
+    template <class R>
+    QDIAL_INLINE static void prefetch(const void*, R&) noexcept {}
 };
 
 /// The sixteen rows of a backend; a tag without its own says which one it takes.

@@ -164,8 +164,9 @@ struct row_ops<arch::sse4> {
             return fma4(_mm_xor_ps(a.v[k], _mm_set1_ps(-0.0f)), b.v[k], c.v[k]);
         });
     }
-    QDIAL_INLINE static void prefetch(const void* p) noexcept {
-        _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+    template <class R>
+    QDIAL_INLINE static void prefetch(const void* p, R& a) noexcept {
+        asm("prefetcht0 %1" : "+x"(a.v[0]) : "m"(*static_cast<const char*>(p)));
     }
 
 private:
