@@ -29,7 +29,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   endif()
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
   set(qdial_backend_flags_neon "")  # part of the architecture
-  list(APPEND qdial_backends neon)
+  set(qdial_backend_flags_neon_dotprod -march=armv8.2-a+dotprod)
+  list(APPEND qdial_backends neon neon_dotprod)
 endif()
 
 # qdial_add_kernel_tests(SOURCE...): for every backend a program kernel_tests_BACKEND from all the

@@ -7,6 +7,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace {
@@ -36,6 +39,8 @@ bool cpu_has_backend() {
     return true;
 #elif defined(QDIAL_TEST_BACKEND_neon)
     return true;
+#elif defined(QDIAL_TEST_BACKEND_neon_dotprod)
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
 #elif defined(QDIAL_TEST_BACKEND_sse4)
     __builtin_cpu_init();
     return __builtin_cpu_supports("sse4.2");

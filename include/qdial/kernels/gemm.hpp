@@ -11,6 +11,7 @@
 
 #include "qdial/kernels/executor.hpp"
 #include "qdial/kernels/gemm_blocks.hpp"
+#include "qdial/kernels/gemm_tiles.hpp"
 #include "qdial/kernels/pack.hpp"
 #include "qdial/kernels/packed_activations.hpp"
 
@@ -121,11 +122,21 @@ public:
     /// Rows from tile `tile` to `end`, columns [first, first + n), n <= most_columns. A single
     /// column reads the weights where they are, more share a panel.
     void run(std::size_t tile, std::size_t end, std::size_t first, std::size_t n) const noexcept {
+        if constexpr (has_matrix_tiles) {
+            // From half a tile of columns on the tiles win.
+            if (n >= 8) {
+                using ops = simd::tile_ops<Arch>;
+                ops::template start<F::block_length == 256 ? 64 : 32>();
+                for (; tile + 2 <= end; tile += 2) multiply_on_tiles(tile, first, n);
+                ops::stop();
+            }
+        }
         if (n == 1)
             run_tiles<gemv_tiles, true>(tile, end, first, n);
         else
             run_tiles<gemm_tiles, false>(tile, end, first, n);
     }
+    static constexpr bool has_matrix_tiles = simd::tile_ops<Arch>::exists && !F::is_float;
 
     using V = simd::row_ops<Arch>;
     static constexpr std::size_t gemm_tiles = F::is_float ? V::float_gemm_tiles : V::gemm_tiles;
@@ -173,6 +184,36 @@ private:
             }
         }
         store_results<R>(tile, first, n, y);
+    }
+
+    /// Two tiles of rows on AMX.
+    void multiply_on_tiles(std::size_t tile, std::size_t first, std::size_t n) const noexcept
+        requires(has_matrix_tiles)
+    {
+        using panel_type = tile_panel<F, Arch>;
+        alignas(64) float y[most_columns * 2 * lanes];
+        alignas(64) panel_type panel;
+        load_results<2>(tile, first, n, y);
+        const std::size_t blocks = w_.row_length / F::block_length;
+        const std::size_t tile_bytes = lanes * blocks * sizeof(typename F::block);
+        for (std::size_t b = 0, part = 0; b < blocks; b += panel_type::blocks, ++part) {
+            const std::size_t count = std::min(panel_type::blocks, blocks - b);
+            panel.unpack(w_.data + tile * tile_bytes, tile_bytes, blocks, part, count);
+            const std::size_t x_at =
+                part * panel_type::blocks * sizeof(typename panel_type::record);
+            for (std::size_t j = 0; j < n; j += 32) {
+                const std::byte* x[32];
+                const std::size_t at_once = std::min<std::size_t>(32, n - j);
+                for (std::size_t c = 0; c < at_once; ++c)
+                    x[c] = columns_(first + j + c).x + x_at;
+                float* out = y + j * 2 * lanes;
+                if (at_once > 16)
+                    tile_kernel<2, F, Arch>::multiply(panel, count, x, at_once, out);
+                else
+                    tile_kernel<1, F, Arch>::multiply(panel, count, x, at_once, out);
+            }
+        }
+        store_results<2>(tile, first, n, y);
     }
 
     /// C columns at a time, then the rest with fewer.

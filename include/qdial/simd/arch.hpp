@@ -46,9 +46,23 @@ struct avx512 : avx2 {
 struct avx512_vnni : avx512 {
     static constexpr std::string_view name = "avx512_vnni";
 };
+/// AVX-512 with VNNI and the int8 matrix tiles of AMX (Sapphire Rapids), which packed GEMM then
+/// uses. Never chosen by itself: a process has to ask the kernel for the tiles first, see
+/// `request_amx` in simd/amx.hpp.
+struct avx512_amx : avx512_vnni {
+    static constexpr std::string_view name = "avx512_amx";
+};
+/// The algorithm of avx512_amx on arrays.
+struct emulated_amx : generic {
+    static constexpr std::string_view name = "emulated_amx";
+};
 /// aarch64 with Advanced SIMD.
 struct neon : generic {
     static constexpr std::string_view name = "neon";
+};
+/// With the int8 dot product (Cortex-A76, Apple M1, Neoverse N1).
+struct neon_dotprod : neon {
+    static constexpr std::string_view name = "neon_dotprod";
 };
 
 // What the compiler's flags allow. QDIAL_FORCE_GENERIC turns all backends off.
@@ -84,6 +98,17 @@ struct neon : generic {
 #define QDIAL_WITH_NEON 0
 #endif
 
+#if QDIAL_WITH_AVX512_VNNI && defined(__AMX_TILE__) && defined(__AMX_INT8__)
+#define QDIAL_WITH_AMX 1
+#else
+#define QDIAL_WITH_AMX 0
+#endif
+#if QDIAL_WITH_NEON && defined(__ARM_FEATURE_DOTPROD)
+#define QDIAL_WITH_NEON_DOTPROD 1
+#else
+#define QDIAL_WITH_NEON_DOTPROD 0
+#endif
+
 /// The best backend that this translation unit's flags allow.
 #if QDIAL_WITH_AVX512_VNNI
 using best = avx512_vnni;
@@ -95,6 +120,8 @@ using best = avx2_vnni;
 using best = avx2;
 #elif QDIAL_WITH_SSE4
 using best = sse4;
+#elif QDIAL_WITH_NEON_DOTPROD
+using best = neon_dotprod;
 #elif QDIAL_WITH_NEON
 using best = neon;
 #else

@@ -102,5 +102,7 @@ struct ops<arch::avx512> : xsimd_ops<xsimd::avx512bw> {
 
 template <>
 struct ops<arch::avx512_vnni> : ops<arch::avx512> {};
+template <>
+struct ops<arch::avx512_amx> : ops<arch::avx512_vnni> {};
 
 }  // namespace qdial::simd

@@ -85,6 +85,8 @@ struct byte_ops<arch::avx512_vnni> : byte_ops<arch::avx512> {
         return _mm256_dpwssd_epi32(r, _mm256_maddubs_epi16(u, load(a)), scales_of_group<Group>(s));
     }
 };
+template <>
+struct byte_ops<arch::avx512_amx> : byte_ops<arch::avx512_vnni> {};
 #endif
 
 }  // namespace qdial::simd

@@ -134,6 +134,8 @@ struct row_ops<arch::avx512_vnni> : row_ops<arch::avx512> {
         return _mm512_dpwssd_epi32(sums, a, b);
     }
 };
+template <>
+struct row_ops<arch::avx512_amx> : row_ops<arch::avx512_vnni> {};
 #endif
 
 }  // namespace qdial::simd

@@ -67,6 +67,14 @@ template <>
 struct eight_lanes<arch::avx512_vnni> {
     using type = arch::avx2;
 };
+template <>
+struct eight_lanes<arch::avx512_amx> {
+    using type = arch::avx2;
+};
+template <>
+struct eight_lanes<arch::neon_dotprod> {
+    using type = arch::neon;
+};
 template <class Arch>
 using eight_lane_arch = typename eight_lanes<Arch>::type;
 template <class Arch>
@@ -278,6 +286,8 @@ struct widening_bytes : byte_ops<Arch> {};
 template <>
 struct byte_ops<arch::generic> : array_byte_ops<arch::generic> {};
 
+template <>
+struct byte_ops<arch::emulated_amx> : array_byte_ops<arch::emulated_amx> {};
 template <std::size_t Bits>
 struct byte_ops<arch::emulated<Bits>> : array_byte_ops<arch::emulated<Bits>> {};
 

@@ -78,4 +78,7 @@ struct ops<arch::neon> : xsimd_ops<xsimd::neon64> {
     }
 };
 
+template <>
+struct ops<arch::neon_dotprod> : ops<arch::neon> {};
+
 }  // namespace qdial::simd

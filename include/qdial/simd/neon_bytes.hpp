@@ -195,4 +195,7 @@ struct byte_ops<arch::neon> {
     }
 };
 
+template <>
+struct byte_ops<arch::neon_dotprod> : byte_ops<arch::neon> {};
+
 }  // namespace qdial::simd

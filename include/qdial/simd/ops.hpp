@@ -258,6 +258,8 @@ struct ops;
 
 template <>
 struct ops<arch::generic> : array_ops<1> {};
+template <>
+struct ops<arch::emulated_amx> : array_ops<1> {};
 
 template <std::size_t Bits>
 struct ops<arch::emulated<Bits>> : array_ops<Bits / 32> {};

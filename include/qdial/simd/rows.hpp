@@ -51,7 +51,8 @@ QDIAL_INLINE float fused_multiply_add(float a, float b, float c) noexcept {
     return static_cast<float>(std::bit_cast<double>(bits));
 }
 
-/// The definition, on arrays.
+/// The definition, on arrays. Inlining is the compiler's choice: forced, these loops take it minutes.
+template <class Arch>
 struct array_row_ops {
     static constexpr std::size_t rows = interleaved_rows;
     static constexpr code_kind kind = code_kind::signed_in_32;
@@ -70,63 +71,63 @@ struct array_row_ops {
     using part = word;
 
     template <class R, class Fn>
-    QDIAL_INLINE static R each(Fn fn) noexcept {
+    static R each(Fn fn) noexcept {
         R r;
         for (std::size_t k = 0; k < rows; ++k) r.v[k] = fn(k);
         return r;
     }
 
-    QDIAL_INLINE static std::uint32_t load_u32(const void* p) noexcept {
+    static std::uint32_t load_u32(const void* p) noexcept {
         std::uint32_t x;
         std::memcpy(&x, p, sizeof x);
         return little_endian(x);
     }
-    QDIAL_INLINE static word load(const void* p) noexcept {
+    static word load(const void* p) noexcept {
         word r;
         std::memcpy(r.v, p, sizeof r.v);
         for (auto& x : r.v) x = little_endian(x);
         return r;
     }
     /// Stored words are read back by `load` only.
-    QDIAL_INLINE static void store(void* p, word a) noexcept {
+    static void store(void* p, word a) noexcept {
         for (auto& x : a.v) x = little_endian(x);
         std::memcpy(p, a.v, sizeof a.v);
     }
     /// Every lane four bytes, in the order of memory; or a native 32-bit integer; or two native
     /// 16-bit integers, the first one in the low half.
-    QDIAL_INLINE static word broadcast_bytes(const void* p) noexcept { return splat(load_u32(p)); }
-    QDIAL_INLINE static word broadcast_word(const void* p) noexcept {
+    static word broadcast_bytes(const void* p) noexcept { return splat(load_u32(p)); }
+    static word broadcast_word(const void* p) noexcept {
         return splat(native<std::uint32_t>(p));
     }
-    QDIAL_INLINE static word broadcast_pair(const void* p) noexcept {
+    static word broadcast_pair(const void* p) noexcept {
         const char* second = static_cast<const char*>(p) + 2;
         return splat(native<std::uint16_t>(p) |
                      static_cast<std::uint32_t>(native<std::uint16_t>(second)) << 16);
     }
     template <class T>
-    QDIAL_INLINE static T native(const void* p) noexcept {
+    static T native(const void* p) noexcept {
         T x;
         std::memcpy(&x, p, sizeof x);
         return x;
     }
-    QDIAL_INLINE static word splat(std::uint32_t x) noexcept {
+    static word splat(std::uint32_t x) noexcept {
         return each<word>([=](std::size_t) { return x; });
     }
-    QDIAL_INLINE static word zero() noexcept { return splat(0); }
+    static word zero() noexcept { return splat(0); }
 
-    QDIAL_INLINE static word bit_and(word a, word b) noexcept {
+    static word bit_and(word a, word b) noexcept {
         return each<word>([&](std::size_t k) { return a.v[k] & b.v[k]; });
     }
-    QDIAL_INLINE static word bit_or(word a, word b) noexcept {
+    static word bit_or(word a, word b) noexcept {
         return each<word>([&](std::size_t k) { return a.v[k] | b.v[k]; });
     }
-    QDIAL_INLINE static word bit_xor(word a, word b) noexcept {
+    static word bit_xor(word a, word b) noexcept {
         return each<word>([&](std::size_t k) { return a.v[k] ^ b.v[k]; });
     }
-    QDIAL_INLINE static word add(word a, word b) noexcept {
+    static word add(word a, word b) noexcept {
         return each<word>([&](std::size_t k) { return a.v[k] + b.v[k]; });
     }
-    QDIAL_INLINE static word sub_bytes(word a, word b) noexcept {
+    static word sub_bytes(word a, word b) noexcept {
         return each<word>([&](std::size_t k) {
             return ((a.v[k] | 0x80808080u) - (b.v[k] & 0x7F7F7F7Fu)) ^
                    ((a.v[k] ^ ~b.v[k]) & 0x80808080u);
@@ -134,32 +135,32 @@ struct array_row_ops {
     }
     /// Bits of 32-bit lanes.
     template <int S>
-    QDIAL_INLINE static word shl(word a) noexcept {
+    static word shl(word a) noexcept {
         return each<word>([&](std::size_t k) { return a.v[k] << S; });
     }
     template <int S>
-    QDIAL_INLINE static word shr(word a) noexcept {
+    static word shr(word a) noexcept {
         return each<word>([&](std::size_t k) { return a.v[k] >> S; });
     }
     template <int S>
-    QDIAL_INLINE static word sar(word a) noexcept {
+    static word sar(word a) noexcept {
         return each<word>([&](std::size_t k) {
             return static_cast<std::uint32_t>(static_cast<std::int32_t>(a.v[k]) >> S);
         });
     }
 
-    QDIAL_INLINE static std::int32_t byte(std::uint32_t x, int k) noexcept {
+    static std::int32_t byte(std::uint32_t x, int k) noexcept {
         return static_cast<std::int8_t>(static_cast<std::uint8_t>(x >> 8 * k & 0xFF));
     }
-    QDIAL_INLINE static std::int32_t half(std::uint32_t x, int k) noexcept {
+    static std::int32_t half(std::uint32_t x, int k) noexcept {
         return static_cast<std::int16_t>(static_cast<std::uint16_t>(x >> 16 * k & 0xFFFF));
     }
 
-    QDIAL_INLINE static part zero_part() noexcept { return zero(); }
+    static part zero_part() noexcept { return zero(); }
     /// A part that starts at these sums.
-    QDIAL_INLINE static part part_from(word sums) noexcept { return sums; }
+    static part part_from(word sums) noexcept { return sums; }
     /// part + the four products of each lane.
-    QDIAL_INLINE static part multiply_add(part p, word codes, word activations) noexcept {
+    static part multiply_add(part p, word codes, word activations) noexcept {
         return each<word>([&](std::size_t k) {
             std::int32_t sum = 0;
             for (int j = 0; j < 4; ++j)
@@ -167,65 +168,65 @@ struct array_row_ops {
             return p.v[k] + static_cast<std::uint32_t>(sum);
         });
     }
-    QDIAL_INLINE static word sums_of(part p) noexcept { return p; }
+    static word sums_of(part p) noexcept { return p; }
     /// 32-bit integers as `add_scaled` takes them.
-    QDIAL_INLINE static word to_scale(word scale) noexcept { return scale; }
+    static word to_scale(word scale) noexcept { return scale; }
     /// sums + part * scale.
-    QDIAL_INLINE static word add_scaled(word sums, part p, word scale) noexcept {
+    static word add_scaled(word sums, part p, word scale) noexcept {
         return each<word>([&](std::size_t k) { return sums.v[k] + p.v[k] * scale.v[k]; });
     }
     /// sums + the two products of 16-bit integers.
-    QDIAL_INLINE static word add_pairs(word sums, word a, word b) noexcept {
+    static word add_pairs(word sums, word a, word b) noexcept {
         return each<word>([&](std::size_t k) {
             return sums.v[k] + static_cast<std::uint32_t>(half(a.v[k], 0) * half(b.v[k], 0) +
                                                           half(a.v[k], 1) * half(b.v[k], 1));
         });
     }
 
-    QDIAL_INLINE static reals load(const float* p) noexcept {
+    static reals load(const float* p) noexcept {
         reals r;
         std::memcpy(r.v, p, sizeof r.v);
         return r;
     }
-    QDIAL_INLINE static void store(float* p, reals a) noexcept { std::memcpy(p, a.v, sizeof a.v); }
-    QDIAL_INLINE static reals broadcast_float(const void* p) noexcept {
+    static void store(float* p, reals a) noexcept { std::memcpy(p, a.v, sizeof a.v); }
+    static reals broadcast_float(const void* p) noexcept {
         return each<reals>([x = native<float>(p)](std::size_t) { return x; });
     }
-    QDIAL_INLINE static reals zero_reals() noexcept {
+    static reals zero_reals() noexcept {
         return each<reals>([](std::size_t) { return 0.0f; });
     }
-    QDIAL_INLINE static std::uint16_t load_u16(const void* p, std::size_t k) noexcept {
+    static std::uint16_t load_u16(const void* p, std::size_t k) noexcept {
         std::uint16_t x;
         std::memcpy(&x, static_cast<const char*>(p) + 2 * k, sizeof x);
         return little_endian(x);
     }
     /// Sixteen little-endian binary16, bfloat16 or binary32.
-    QDIAL_INLINE static reals load_halves(const void* p) noexcept {
+    static reals load_halves(const void* p) noexcept {
         return each<reals>([=](std::size_t k) { return to_float(float16{load_u16(p, k)}); });
     }
-    QDIAL_INLINE static reals load_bfloats(const void* p) noexcept {
+    static reals load_bfloats(const void* p) noexcept {
         return each<reals>([=](std::size_t k) {
             return std::bit_cast<float>(static_cast<std::uint32_t>(load_u16(p, k)) << 16);
         });
     }
-    QDIAL_INLINE static reals load_floats(const void* p) noexcept {
+    static reals load_floats(const void* p) noexcept {
         return each<reals>([=](std::size_t k) {
             return std::bit_cast<float>(load_u32(static_cast<const char*>(p) + 4 * k));
         });
     }
-    QDIAL_INLINE static reals to_reals(word a) noexcept {
+    static reals to_reals(word a) noexcept {
         return each<reals>(
             [&](std::size_t k) { return static_cast<float>(static_cast<std::int32_t>(a.v[k])); });
     }
-    QDIAL_INLINE static reals mul(reals a, reals b) noexcept {
+    static reals mul(reals a, reals b) noexcept {
         return each<reals>([&](std::size_t k) { return unfused(a.v[k] * b.v[k]); });
     }
     /// a * b + c and c - a * b, rounded once.
-    QDIAL_INLINE static reals fma(reals a, reals b, reals c) noexcept {
+    static reals fma(reals a, reals b, reals c) noexcept {
         return each<reals>(
             [&](std::size_t k) { return fused_multiply_add(a.v[k], b.v[k], c.v[k]); });
     }
-    QDIAL_INLINE static reals fnma(reals a, reals b, reals c) noexcept {
+    static reals fnma(reals a, reals b, reals c) noexcept {
         return each<reals>(
             [&](std::size_t k) { return fused_multiply_add(-a.v[k], b.v[k], c.v[k]); });
     }
@@ -233,16 +234,18 @@ struct array_row_ops {
     /// would gather all prefetches of a block in one place, more than the processor can keep track
     /// of.
     template <class R>
-    QDIAL_INLINE static void prefetch(const void*, R&) noexcept {}
+    static void prefetch(const void*, R&) noexcept {}
 };
 
 /// The sixteen rows of a backend; a tag without its own says which one it takes.
 template <class Arch>
 struct row_ops;
 template <>
-struct row_ops<arch::generic> : array_row_ops {};
+struct row_ops<arch::generic> : array_row_ops<arch::generic> {};
+template <>
+struct row_ops<arch::emulated_amx> : array_row_ops<arch::emulated_amx> {};
 template <std::size_t Bits>
-struct row_ops<arch::emulated<Bits>> : array_row_ops {};
+struct row_ops<arch::emulated<Bits>> : array_row_ops<arch::emulated<Bits>> {};
 
 }  // namespace qdial::simd
 
