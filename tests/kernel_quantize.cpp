@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Encoders: the reference's bytes on this backend, on the scalar definition and, in the build of
-// the generic backend, on the emulated widths.
+// Encoders: the reference's bytes on this backend (or on the emulated widths) and on the scalar
+// definition as this backend's flags compile it.
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "kernel_support.hpp"
 #include "qdial/formats/list.hpp"
 #include "qdial/kernels/quantize.hpp"
 
@@ -66,17 +67,11 @@ void for_each_encoder(Fn fn) {
     });
 }
 
-/// The backends that this build can compare: its own, and without SIMD the emulated widths too.
+/// This program's backends, and the scalar definition.
 template <class Fn>
 void for_each_arch(Fn fn) {
-    fn(default_arch{});
-    if constexpr (std::is_same_v<default_arch, arch::generic>) {
-        fn(arch::emulated<128>{});
-        fn(arch::emulated<256>{});
-        fn(arch::emulated<512>{});
-    } else {
-        fn(arch::generic{});
-    }
+    qdial_test::for_each_arch(fn);
+    if constexpr (!std::is_same_v<default_arch, arch::generic>) fn(arch::generic{});
 }
 
 std::size_t first_difference(const std::vector<char>& a, const std::vector<char>& b) {
