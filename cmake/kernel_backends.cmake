@@ -5,14 +5,17 @@
 include(CheckCXXCompilerFlag)
 
 set(qdial_avx2_flags -mavx2 -mfma -mf16c)
-set(qdial_avx512_flags -mavx512f -mavx512bw -mavx512dq -mavx512vl ${qdial_avx2_flags})
-if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
-  # gcc 12 warns of its own AVX-512 intrinsics.
-  list(APPEND qdial_avx512_flags -Wno-uninitialized -Wno-maybe-uninitialized)
-endif()
+set(qdial_avx512_flags -mavx512f -mavx512bw -mavx512dq -mavx512vl ${qdial_avx2_flags}
+  ${qdial_avx512_warning_flags})
 
 set(qdial_backends generic)
 set(qdial_backend_flags_generic -DQDIAL_FORCE_GENERIC)
+if(NOT CMAKE_CROSSCOMPILING)
+  # The scalar definition and all emulated widths: so many kernels on arrays that it is the
+  # compiler's time that counts.
+  list(APPEND qdial_backends emulated)
+  set(qdial_backend_flags_emulated -DQDIAL_FORCE_GENERIC -DQDIAL_COMPILER_INLINES -O1)
+endif()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   set(qdial_backend_flags_sse4 -msse4.2)
   set(qdial_backend_flags_avx2 ${qdial_avx2_flags})

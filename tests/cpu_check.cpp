@@ -35,7 +35,7 @@ namespace {
 #endif
 
 bool cpu_has_backend() {
-#if defined(QDIAL_TEST_BACKEND_generic)
+#if defined(QDIAL_TEST_BACKEND_generic) || defined(QDIAL_TEST_BACKEND_emulated)
     return true;
 #elif defined(QDIAL_TEST_BACKEND_neon)
     return true;

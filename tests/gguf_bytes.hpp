@@ -51,7 +51,7 @@ struct bytes {
         return *this;
     }
     bytes& zeros(std::size_t count) {
-        data.resize(data.size() + count);
+        data.insert(data.end(), count, std::byte{});
         return *this;
     }
 

@@ -5,10 +5,16 @@
 #include <string>
 
 #include "catch.hpp"
-#include "qdial/simd/arch.hpp"
+#include "kernel_support.hpp"
 
-static_assert(qdial::default_arch::name == QDIAL_TEST_BACKEND);
+static_assert(qdial::default_arch::name ==
+              (qdial_test::with_emulated_widths ? "generic" : QDIAL_TEST_BACKEND));
 
 TEST_CASE("the compiler flags of a backend select it") {
-    REQUIRE(std::string(qdial::default_arch::name) == QDIAL_TEST_BACKEND);
+    std::string names;
+    qdial_test::for_each_arch([&](auto arch) { names += std::string(decltype(arch)::name) + " "; });
+    const std::string expected = qdial_test::with_emulated_widths
+                                     ? "generic emulated emulated emulated "
+                                     : QDIAL_TEST_BACKEND " ";
+    REQUIRE(names == expected);
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "kernel_support.hpp"
 #include "qdial/simd/lanes.hpp"
 
 using namespace qdial;
@@ -116,11 +117,13 @@ TEST_CASE("primitives give the bits of the scalar definition") {
     for (int round = 0; round < 500; ++round) {
         const operands in = draw(random);
         const results expected = all_primitives<arch::generic>(in);
-        const results found = all_primitives<default_arch>(in);
-        std::size_t k = 0;
-        while (k < expected.size() && found[k] == expected[k]) ++k;
-        INFO("primitive " << k / lanes << ", lane " << k % lanes);
-        REQUIRE(k == expected.size());
+        qdial_test::for_each_arch([&](auto arch) {
+            const results found = all_primitives<decltype(arch)>(in);
+            std::size_t k = 0;
+            while (k < expected.size() && found[k] == expected[k]) ++k;
+            INFO(decltype(arch)::name << ", primitive " << k / lanes << ", lane " << k % lanes);
+            REQUIRE(k == expected.size());
+        });
     }
 }
 

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <random>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -21,13 +22,17 @@ namespace qdial_test {
 
 using namespace qdial;
 
-/// Calls fn(Arch{}) for this build's backend and, in the generic build, for an emulated width
-/// (one: the wide kernels on arrays take the compiler minutes).
+/// Whether this program also runs the kernels at the widths of SIMD registers, on arrays.
+inline constexpr bool with_emulated_widths = std::string_view(QDIAL_TEST_BACKEND) == "emulated";
+
+/// Calls fn(Arch{}) for this program's backends.
 template <class Fn>
 void for_each_arch(Fn fn) {
     fn(default_arch{});
-    if constexpr (std::is_same_v<default_arch, arch::generic>) {
+    if constexpr (with_emulated_widths) {
+        fn(arch::emulated<128>{});
         fn(arch::emulated<256>{});
+        fn(arch::emulated<512>{});
     }
 }
 

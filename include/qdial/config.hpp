@@ -26,19 +26,23 @@
 
 /// Forces inlining of the small functions that kernels are made of. Also what keeps one program
 /// safe that is linked from files with different -m flags: nothing of it is left to be merged.
-/// Under AddressSanitizer it only allows it: with a check on every access, whole kernels in one
-/// function take the compiler minutes and gigabytes.
+/// With QDIAL_COMPILER_INLINES it only allows it, for programs that need to compile fast rather
+/// than run fast and whose files are all compiled with the same -m flags. Under AddressSanitizer
+/// that is the default: with a check on every access, whole kernels in one function take the
+/// compiler minutes and gigabytes.
+#if !defined(QDIAL_COMPILER_INLINES)
 #if defined(__SANITIZE_ADDRESS__)
-#define QDIAL_WITH_ASAN 1
+#define QDIAL_COMPILER_INLINES 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#define QDIAL_WITH_ASAN 1
+#define QDIAL_COMPILER_INLINES 1
+#endif
 #endif
 #endif
 #if defined(_MSC_VER) && !defined(__clang__)
 #define QDIAL_INLINE __forceinline
 #define QDIAL_INLINE_LAMBDA
-#elif defined(QDIAL_WITH_ASAN)
+#elif defined(QDIAL_COMPILER_INLINES)
 #define QDIAL_INLINE inline
 #define QDIAL_INLINE_LAMBDA
 #else
@@ -49,7 +53,7 @@
 
 /// Before a loop over registers: unrolls it also under -O2, where gcc otherwise keeps the registers
 /// in memory.
-#if defined(__GNUC__) && !defined(__clang__) && !defined(QDIAL_WITH_ASAN)
+#if defined(__GNUC__) && !defined(__clang__) && !defined(QDIAL_COMPILER_INLINES)
 #define QDIAL_UNROLL _Pragma("GCC unroll 32")
 #else
 #define QDIAL_UNROLL

@@ -14,8 +14,8 @@ need nm binutils
 mkdir -p "$3"
 
 shared_functions() {
-    "$1" -std=c++20 -O2 -I "$2" -msse4.2 -c "$here/mixed_flags.cpp" -o "$3/sse4.o"
-    "$1" -std=c++20 -O2 -I "$2" -mavx2 -mfma -mf16c -c "$here/mixed_flags.cpp" -o "$3/avx2.o"
+    "$1" -std=c++20 -O1 -I "$2" -msse4.2 -c "$here/mixed_flags.cpp" -o "$3/sse4.o"
+    "$1" -std=c++20 -O1 -I "$2" -mavx2 -mfma -mf16c -c "$here/mixed_flags.cpp" -o "$3/avx2.o"
     for object in sse4 avx2; do
         nm --defined-only -C "$3/$object.o" | awk '$2 ~ /[WVu]/' | cut -d ' ' -f 3- |
             grep 'qdial::' | sort -u > "$3/$object.txt"

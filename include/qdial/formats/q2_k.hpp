@@ -35,6 +35,7 @@ namespace qdial::kernels {
 template <class Arch>
 struct decoder<q2_k, Arch> {
     static constexpr bool signed_codes = false;
+    static constexpr int code_bits = 2;
     static constexpr int offset = 0;
     static constexpr bool has_minimum = true;
     static constexpr std::size_t sub_block = 16;

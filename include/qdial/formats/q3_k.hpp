@@ -35,6 +35,7 @@ namespace qdial::kernels {
 template <class Arch>
 struct decoder<q3_k, Arch> {
     static constexpr bool signed_codes = false;
+    static constexpr int code_bits = 3;
     static constexpr int offset = 4;
     static constexpr bool has_minimum = false;
     static constexpr std::size_t sub_block = 16;

@@ -33,6 +33,7 @@ namespace qdial::kernels {
 template <class Arch>
 struct decoder<q4_0, Arch> {
     static constexpr bool signed_codes = false;
+    static constexpr int code_bits = 4;
     static constexpr int offset = 8;
     static constexpr bool has_minimum = false;
     static constexpr std::size_t sub_block = 0;

@@ -34,6 +34,7 @@ namespace qdial::kernels {
 template <class Arch>
 struct decoder<q4_1, Arch> {
     static constexpr bool signed_codes = false;
+    static constexpr int code_bits = 4;
     static constexpr int offset = 0;
     static constexpr bool has_minimum = true;
     static constexpr std::size_t sub_block = 0;

@@ -34,6 +34,7 @@ namespace qdial::kernels {
 template <class Arch>
 struct decoder<q5_0, Arch> {
     static constexpr bool signed_codes = false;
+    static constexpr int code_bits = 5;
     static constexpr int offset = 16;
     static constexpr bool has_minimum = false;
     static constexpr std::size_t sub_block = 0;

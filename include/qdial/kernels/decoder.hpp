@@ -17,8 +17,10 @@ namespace qdial::kernels {
 ///
 ///     template <class V, std::size_t First> static V::bytes codes(const block& b)
 ///                      the V::length codes from element First on, in order; V is
-///                      simd::byte_ops<Arch> or simd::widening_bytes<Arch>
+///                      simd::byte_ops<Arch>, simd::widening_bytes<Arch> or
+///                      simd::code_lookup<Arch>
 ///     signed_codes     codes are signed bytes; otherwise unsigned and at most 127
+///     code_bits        (optional) bits of a code: short ones may be looked up, see code_lookup
 ///     offset           what is subtracted from a code: q = code - offset
 ///     has_minimum      whether the format has minima beside scales
 ///     scale(b), minimum(b)   the block's two factors, as binary16 bits (Q8_K: a float)

@@ -74,6 +74,74 @@ inline constexpr float code_unit = decoder<F, Arch>::signed_codes || decoder<F, 
                                        ? simd::widening_bytes<Arch>::signed_unit
                                        : 1.0f;
 
+/// Whether the backend decodes a format through a table of its codes' floats.
+template <class F, class Arch>
+inline constexpr bool by_lookup = [] {
+    if constexpr (requires { decoder<F, Arch>::code_bits; })
+        return decoder<F, Arch>::code_bits <= simd::code_lookup<Arch>::most_bits;
+    else
+        return false;
+}();
+
+/// What the codes of a format become under a block's scales: `value(q)` is the float of code q.
+template <class F, class Arch>
+struct code_table {
+    using V = simd::code_lookup<Arch>;
+    using D = decoder<F, Arch>;
+    static constexpr int bits = D::code_bits;
+    static constexpr std::size_t registers = V::template registers<bits>;
+    typename simd::ops<Arch>::f floats[registers];
+
+    template <class Value>
+    QDIAL_INLINE explicit code_table(Value value) noexcept {
+        typename simd::ops<Arch>::f codes[registers];
+        V::template set_codes<bits, D::offset>(codes);
+        QDIAL_UNROLL
+        for (std::size_t k = 0; k < registers; ++k) floats[k] = value(codes[k]);
+    }
+
+    /// Decodes elements First … First + Length - 1, with sub-block `Sub` of the table.
+    template <std::size_t First, std::size_t Length, std::size_t Sub, class Out>
+    QDIAL_INLINE void decode(const typename F::block& b, Out* out) const noexcept {
+        unrolled<Length / V::length>([&](auto part) QDIAL_INLINE_LAMBDA {
+            constexpr std::size_t at = First + V::length * part;
+            const typename V::bytes codes = D::template codes<V, at>(b);
+            store_decoded<Arch>(out + at,
+                                V::look_up(floats, V::template in_sub_block<bits, Sub>(codes)));
+        });
+    }
+};
+
+/// A super-block of 256 with integer scales, by lookup.
+template <class F, class Arch, class Out>
+QDIAL_INLINE void decode_super_block_by_lookup(const typename F::block& b, Out* out) noexcept {
+    using O = simd::ops<Arch>;
+    using B = simd::byte_ops<Arch>;
+    using D = decoder<F, Arch>;
+    using V = simd::code_lookup<Arch>;
+    constexpr std::size_t subs = V::template sub_blocks<D::code_bits>;
+    typename O::f scales[1], minima[1];
+    B::scales_to_floats(D::sub_scales(b), scales);
+    scales[0] = O::mul(B::splat_half(D::scale(b)), scales[0]);
+    if constexpr (D::has_minimum) {
+        B::scales_to_floats(D::sub_minima(b), minima);
+        minima[0] = O::mul(B::splat_half(D::minimum(b)), minima[0]);
+    }
+    unrolled<256 / D::sub_block / subs>([&](auto t) QDIAL_INLINE_LAMBDA {
+        const auto scale = V::template spread_scales<D::code_bits, t>(scales[0]);
+        const code_table<F, Arch> table([&](auto q) QDIAL_INLINE_LAMBDA {
+            if constexpr (D::has_minimum)
+                return B::exact_mul_sub(
+                    scale, q, V::template spread_scales<D::code_bits, t>(minima[0]));
+            else
+                return O::mul(scale, q);
+        });
+        unrolled<subs>([&](auto sub) QDIAL_INLINE_LAMBDA {
+            table.template decode<(t * subs + sub) * D::sub_block, D::sub_block, sub>(b, out);
+        });
+    });
+}
+
 /// A block with one scale, or one scale and one minimum.
 template <class F, class Arch, class Out>
 QDIAL_INLINE void decode_simple_block(const typename F::block& b, Out* out) noexcept {
@@ -84,11 +152,24 @@ QDIAL_INLINE void decode_simple_block(const typename F::block& b, Out* out) noex
     constexpr bool float_scale = std::same_as<decltype(D::scale(b)), float>;
     const auto unit = O::splat(code_unit<F, Arch>);
     typename O::f d, m;
-    if constexpr (float_scale)
+    if constexpr (D::has_minimum && requires { B::splat_halves(D::scale(b), D::minimum(b), d, m); })
+        B::splat_halves(D::scale(b), D::minimum(b), d, m);
+    else if constexpr (D::has_minimum)
+        d = B::splat_half(D::scale(b)), m = B::splat_half(D::minimum(b));
+    else if constexpr (float_scale)
         d = O::splat(D::scale(b));
     else
         d = O::mul(B::splat_half(D::scale(b)), unit);
-    if constexpr (D::has_minimum) m = B::splat_half(D::minimum(b));
+    if constexpr (by_lookup<F, Arch>) {
+        const code_table<F, Arch> table([&](auto q) QDIAL_INLINE_LAMBDA {
+            if constexpr (D::has_minimum)
+                return B::exact_mul_add(q, d, m);
+            else
+                return O::mul(q, d);
+        });
+        table.template decode<0, F::block_length, 0>(b, out);
+        return;
+    }
     unrolled<F::block_length / length>([&](auto part) QDIAL_INLINE_LAMBDA {
         typename O::f q[length / O::width];
         load_codes<F, length * part, Arch>(b, q);
@@ -163,13 +244,15 @@ QDIAL_INLINE void decode_floats(const typename F::block* in, std::size_t n, Out*
 }
 
 template <class F, class Arch, class Out>
-void decode_blocks(const typename F::block* in, std::size_t n, Out* out) noexcept {
+void decode_blocks(const typename F::block* in, std::size_t n, Out* __restrict out) noexcept {
     if constexpr (F::is_float) {
         decode_floats<F, Arch>(in, n, out);
     } else {
         for (std::size_t i = 0; i < n; ++i) {
             if constexpr (decoder<F, Arch>::sub_block == 0)
                 decode_simple_block<F, Arch>(in[i], out + i * F::block_length);
+            else if constexpr (by_lookup<F, Arch>)
+                decode_super_block_by_lookup<F, Arch>(in[i], out + i * F::block_length);
             else
                 decode_super_block<F, Arch>(in[i], out + i * F::block_length);
         }

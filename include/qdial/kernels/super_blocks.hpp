@@ -166,20 +166,40 @@ private:
         const auto halves = scale_to_half(search.run());
         r.d.r[0] = halves.r[0];
         r.dmin.r[0] = halves.r[1];
-        // The search may leave bytes above ScaleLevels: a step outside int's range comes out
-        // negative. The reference caps 6-bit codes; of 4-bit ones it stores scale | minimum << 4
-        // and goes on with what that byte holds.
         for (std::size_t s = 0; s < sub_blocks; ++s) {
-            using I = ints<Arch>;
-            const I scale = I::load(codes + s * width);
-            const I minimum = I::load(codes + (sub_blocks + s) * width);
-            if constexpr (ScaleLevels == 15) {
-                const I byte = scale | simd::shl<4>(minimum);
+            r.scale[s] = ints<Arch>::load(codes + s * width);
+            r.minimum[s] = ints<Arch>::load(codes + (sub_blocks + s) * width);
+        }
+        limit_codes(r);
+    }
+
+    /// The search may leave bytes above ScaleLevels: a step outside int's range comes out negative.
+    /// The reference caps them in Q5_K. In the others it packs them as they are and goes on with
+    /// what it unpacks (Q2_K: scale | minimum << 4; Q4_K: the upper bits of a byte join those of
+    /// the byte four further on).
+    template <class Arch>
+    static void limit_codes(result<Arch>& r) noexcept {
+        using I = ints<Arch>;
+        if constexpr (ScaleLevels == 15) {
+            for (std::size_t s = 0; s < sub_blocks; ++s) {
+                const I byte = r.scale[s] | simd::shl<4>(r.minimum[s]);
                 r.scale[s] = byte & I(15);
                 r.minimum[s] = simd::sar<4>(byte) & I(15);
-            } else {
-                r.scale[s] = min(I(ScaleLevels), scale);
-                r.minimum[s] = min(I(ScaleLevels), minimum);
+            }
+        } else if constexpr (Levels == 15) {
+            const auto join = [](I* code) {
+                for (std::size_t s = 4; s < 8; ++s) {
+                    const I high = (simd::sar<6>(code[s - 4]) | simd::sar<4>(code[s])) & I(3);
+                    code[s] = (code[s] & I(15)) | simd::shl<4>(high);
+                    code[s - 4] = code[s - 4] & I(63);
+                }
+            };
+            join(r.scale);
+            join(r.minimum);
+        } else {
+            for (std::size_t s = 0; s < sub_blocks; ++s) {
+                r.scale[s] = min(I(ScaleLevels), r.scale[s]);
+                r.minimum[s] = min(I(ScaleLevels), r.minimum[s]);
             }
         }
     }

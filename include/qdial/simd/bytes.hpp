@@ -283,6 +283,14 @@ struct byte_ops;
 template <class Arch>
 struct widening_bytes : byte_ops<Arch> {};
 
+/// Where a shuffle can pick floats by codes: what the `length` codes of a decoder become without
+/// conversion, from a table of every code's float. `most_bits` is the longest code that it takes;
+/// backends without it have 0.
+template <class Arch>
+struct code_lookup {
+    static constexpr int most_bits = 0;
+};
+
 template <>
 struct byte_ops<arch::generic> : array_byte_ops<arch::generic> {};
 
