@@ -90,7 +90,9 @@ struct byte_peak {
     static constexpr double operations = 128;
     using reg = __m512i;
     static reg first() { return _mm512_set1_epi32(1); }
-    static reg step(reg sum, reg a) { return _mm512_add_epi16(sum, _mm512_maddubs_epi16(a, a)); }
+    static reg step(reg sum, reg a) {
+        return _mm512_add_epi16(sum, _mm512_maddubs_epi16(a, a));
+    }
 };
 #elif defined(__AVXVNNI__)
 struct byte_peak {
@@ -106,7 +108,9 @@ struct byte_peak {
     static constexpr double operations = 64;
     using reg = __m256i;
     static reg first() { return _mm256_set1_epi32(1); }
-    static reg step(reg sum, reg a) { return _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, a)); }
+    static reg step(reg sum, reg a) {
+        return _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, a));
+    }
 };
 #else
 struct byte_peak {

@@ -60,8 +60,8 @@ struct peer_cpu_library {
 /// runs on this CPU. Needs libggml-base.so, opened before with RTLD_GLOBAL.
 inline peer_cpu_library find_peer_cpu_library(const std::filesystem::path& folder) {
     const char* wanted = std::getenv("QDIAL_PEER_CPU");
-    const std::string prefix = std::string("libggml-cpu") +
-                               (wanted != nullptr && *wanted != '\0' ? "-" + std::string(wanted) + ".so" : "");
+    std::string prefix = "libggml-cpu";
+    if (wanted != nullptr && *wanted != '\0') prefix += "-" + std::string(wanted) + ".so";
     peer_cpu_library best;
     int best_score = 0;
     for (const auto& entry : std::filesystem::directory_iterator(folder)) {

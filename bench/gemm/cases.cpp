@@ -137,7 +137,7 @@ double relative_error(std::span<const float> a, std::span<const float> b) {
 /// rounds activations to F16, BF16 or 8 bits, scales to F16, and sums in another order.
 constexpr double error_limit = 0.01;
 
-/// Adds a contestant of several threads, which rest afterwards.
+/// A contestant of several threads, which rest afterwards.
 paired_run::timed_function on_team(thread_team& team, double (*clock)(),
                                    paired_run::function call) {
     return [&team, clock, call = std::move(call)](std::size_t calls) {
@@ -298,7 +298,7 @@ bool by_default(const shape& s, std::size_t n, std::size_t threads) {
 }
 
 paired_settings settings_for(std::size_t threads) {
-    return {.least_rounds = 5, .slice_seconds = 4e-3, .seconds = 2.0,
+    return {.least_rounds = 5, .slice_seconds = 4e-3, .seconds = 1.0,
             .clock = threads == 1 ? thread_seconds : wall_seconds};
 }
 

@@ -48,7 +48,8 @@ inline std::size_t copies_beyond_caches(std::size_t matrix_bytes) {
 /// Weights: rows of quantized normal values, after some rows the same again.
 template <measured_format F>
 buffer<typename F::block> sample_matrix(std::size_t rows, std::size_t row_length) {
-    const std::size_t different = std::clamp<std::size_t>((std::size_t{1} << 18) / row_length, 1, rows);
+    const std::size_t different =
+        std::clamp<std::size_t>((std::size_t{1} << 18) / row_length, 1, rows);
     const std::size_t row_blocks = row_length / F::block_length;
     buffer<typename F::block> blocks(rows * row_blocks);
     quantize<F>(sample_weights(different * row_length),

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstddef>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 namespace qdial::bench {
@@ -31,7 +32,8 @@ public:
             for (std::size_t i = 0; i < n; ++i) task(i);
             return;
         }
-        job_ = {[](void* t, std::size_t i) { (*static_cast<std::remove_reference_t<Task>*>(t))(i); },
+        using task_type = std::remove_reference_t<Task>;
+        job_ = {[](void* t, std::size_t i) { (*static_cast<task_type*>(t))(i); },
                 const_cast<void*>(static_cast<const void*>(&task)), n};
         next_ = 0;
         busy_ = threads_.size();
