@@ -204,27 +204,44 @@ private:
             run_.note("no peer");
             return;
         }
-        int crashes = 0;
-        for (std::size_t type = 0; type < peer->buffer_types().size(); ++type) {
+        std::vector<std::size_t> usable;
+        for (std::size_t type = 0; type < peer->buffer_types().size(); ++type)
+            if (check_peer(*peer, type)) usable.push_back(type);
+        for (const std::size_t type : usable) {
+            // Again, because a crash with one type takes the others' weights with it.
+            if (crashed_ && peer->prepare(type, p_) != peer_process::outcome::done) continue;
             const std::string& name = peer->buffer_types()[type];
-            const auto result = peer->prepare(type, p_);
-            if (result == peer_process::outcome::unsupported) continue;
-            const auto theirs = result == peer_process::outcome::crashed
-                                    ? std::vector<float>{}
-                                    : peer->results(type);
-            if (theirs.empty()) {
-                run_.note(name + " crashed (" + peer->last_crash() + ")");
-                ++crashes;
-                continue;
-            }
-            const double error = relative_error(ours_.results(), theirs);
-            run_.count("error/" + name, error);
-            if (!(error <= error_limit)) run_.note(name + " gives other results");
-            run_.against_timed("vs_peer/" + name,
-                               [=](std::size_t calls) { return peer->multiply(type, calls); });
+            run_.against_timed("vs_peer/" + name, [=, this](std::size_t calls) {
+                const double seconds = peer->multiply(type, calls);
+                if (std::isnan(seconds) && !crashed_) note_crash(name);
+                return seconds;
+            });
             peer_types_.push_back(name);
         }
-        if (crashes != 0) run_.count("peer_crashes", crashes);
+        crashed_ = false;
+    }
+
+    /// Whether the peer multiplies with this buffer type; compares the results.
+    bool check_peer(peer_process& peer, std::size_t type) {
+        const std::string& name = peer.buffer_types()[type];
+        const auto result = peer.prepare(type, p_);
+        if (result == peer_process::outcome::unsupported) return false;
+        std::vector<float> theirs;
+        if (result == peer_process::outcome::done) theirs = peer.results(type);
+        if (theirs.empty()) {
+            note_crash(name);
+            return false;
+        }
+        const double error = relative_error(ours_.results(), theirs);
+        run_.count("error/" + name, error);
+        if (!(error <= error_limit)) run_.note(name + " gives other results");
+        return true;
+    }
+
+    void note_crash(const std::string& buffer_type) {
+        crashed_ = true;
+        run_.note(buffer_type + " crashed (" + peer_process::get()->last_crash() + ")");
+        run_.count("peer_crashed", 1);
     }
 
     void count() {
@@ -252,6 +269,7 @@ private:
     double (*clock_)();
     multiplication<F> ours_;
     std::vector<std::string> peer_types_;
+    bool crashed_ = false;  ///< the peer
 };
 
 /// Packing, on one thread, beside a copy of as many bytes.

@@ -100,11 +100,12 @@ peer_process* peer_process::get() {
     const char* folder = std::getenv("QDIAL_PEER_GGML");
     if (folder == nullptr || *folder == '\0') return nullptr;
     static peer_process peer;
-    if (peer.process_ < 0) peer.start();
+    static const bool started = peer.start();
+    if (!started) std::exit(1);  // its message is printed
     return &peer;
 }
 
-void peer_process::start() {
+bool peer_process::start() {
     signal(SIGPIPE, SIG_IGN);  // a peer that ended is told by the answer that does not come
     int requests[2], replies[2];
     if (pipe2(requests, O_CLOEXEC) != 0 || pipe2(replies, O_CLOEXEC) != 0)
@@ -126,12 +127,13 @@ void peer_process::start() {
     to_ = requests[1];
     from_ = replies[0];
     peer_reply reply;
-    if (!ask({.what = peer_request::describe}, reply)) std::exit(1);  // its message is printed
+    if (!ask({.what = peer_request::describe}, reply)) return false;
     std::istringstream lines(reply.text);
     std::getline(lines, description_);
     buffer_types_.clear();
     for (std::string name; std::getline(lines, name);) buffer_types_.push_back(name);
     has_weights_.assign(buffer_types_.size(), false);
+    return true;
 }
 
 void peer_process::stop() {
@@ -165,7 +167,7 @@ bool peer_process::ask(const peer_request& request, peer_reply& reply, std::vect
 }
 
 peer_process::outcome peer_process::prepare(std::size_t buffer_type, const problem& p) {
-    if (process_ < 0) start();
+    if (process_ < 0 && !start()) return outcome::crashed;
     const auto type = static_cast<std::uint32_t>(buffer_type);
     peer_reply reply;
     const bool same = loaded_.format == p.format && loaded_.rows == p.rows &&

@@ -60,7 +60,7 @@ private:
     peer_process() = default;
     ~peer_process() { stop(); }
 
-    void start();
+    bool start();
     void stop();
     /// False if the process ended instead of answering.
     bool ask(const peer_request& request, peer_reply& reply, std::vector<float>* data = nullptr);

@@ -39,7 +39,12 @@ public:
         busy_ = threads_.size();
         start();
         run(job_);
-        while (busy_.load(std::memory_order_acquire) != 0) pause();
+        for (int i = 0; busy_.load(std::memory_order_acquire) != 0; ++i) {
+            if (i < 10'000)
+                pause();
+            else
+                std::this_thread::yield();  // another program has the thread's CPU
+        }
     }
 
     /// The threads sleep until the next call.
