@@ -38,8 +38,52 @@ struct peer_cpu_type_traits {
     std::int64_t rows_at_once;
 };
 
-/// libggml-base.so (encode, decode) and the libggml-cpu*.so that scores best on this CPU (dot
-/// products, activations), the one that ggml itself would load.
+[[noreturn]] inline void peer_failure(const std::string& message) {
+    std::fprintf(stderr, "QDIAL_PEER_GGML: %s\n", message.c_str());
+    std::exit(1);
+}
+
+template <class Function>
+void find_peer_function(void* library, const char* name, Function& function) {
+    function = reinterpret_cast<Function>(dlsym(library, name));
+    if (function == nullptr) peer_failure(std::string("the library has no ") + name);
+}
+
+/// One of the peer's libraries of kernels.
+struct peer_cpu_library {
+    void* handle = nullptr;
+    std::filesystem::path path{};
+};
+
+/// The libggml-cpu*.so in `folder` that scores best on this CPU, which is what ggml itself would
+/// load, or the one that the environment variable QDIAL_PEER_CPU names ("haswell"). Null if none
+/// runs on this CPU. Needs libggml-base.so, opened before with RTLD_GLOBAL.
+inline peer_cpu_library find_peer_cpu_library(const std::filesystem::path& folder) {
+    const char* wanted = std::getenv("QDIAL_PEER_CPU");
+    std::string prefix = "libggml-cpu";
+    if (wanted != nullptr && *wanted != '\0') prefix += "-" + std::string(wanted) + ".so";
+    peer_cpu_library best;
+    int best_score = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+        const std::string name = entry.path().filename().string();
+        if (!name.starts_with(prefix) || !name.ends_with(".so")) continue;
+        void* library = dlopen(entry.path().c_str(), RTLD_NOW);
+        if (library == nullptr) peer_failure(dlerror());
+        // Only libraries for one CPU among several tell a score; 0 means "not on this CPU".
+        const auto score = reinterpret_cast<int (*)()>(dlsym(library, "ggml_backend_score"));
+        const int value = score != nullptr ? score() : 1;
+        if (value <= best_score) {
+            dlclose(library);
+            continue;
+        }
+        if (best.handle != nullptr) dlclose(best.handle);
+        best = {library, entry.path()};
+        best_score = value;
+    }
+    return best;
+}
+
+/// libggml-base.so (encode, decode) and one libggml-cpu*.so (dot products, activations).
 class peer_library {
 public:
     /// The peer, or null without QDIAL_PEER_GGML. Ends the program with a message if the folder
@@ -70,17 +114,6 @@ public:
 private:
     peer_library() = default;
 
-    template <class Function>
-    static void find(void* library, const char* name, Function& function) {
-        function = reinterpret_cast<Function>(dlsym(library, name));
-        if (function == nullptr) fail(std::string("the library has no ") + name);
-    }
-
-    [[noreturn]] static void fail(const std::string& message) {
-        std::fprintf(stderr, "qdial_bench: QDIAL_PEER_GGML: %s\n", message.c_str());
-        std::exit(1);
-    }
-
     static std::optional<peer_library> open_named() {
         const char* folder = std::getenv("QDIAL_PEER_GGML");
         if (folder == nullptr || *folder == '\0') return std::nullopt;
@@ -93,15 +126,15 @@ private:
     void open_base(const std::filesystem::path& folder) {
         // Global, because the CPU libraries take its symbols from here.
         void* base = dlopen((folder / "libggml-base.so").c_str(), RTLD_NOW | RTLD_GLOBAL);
-        if (base == nullptr) fail(dlerror());
-        find(base, "ggml_get_type_traits", base_traits_);
-        find(base, "ggml_quantize_chunk", quantize_chunk_);
+        if (base == nullptr) peer_failure(dlerror());
+        find_peer_function(base, "ggml_get_type_traits", base_traits_);
+        find_peer_function(base, "ggml_quantize_chunk", quantize_chunk_);
         const char* (*version)() = nullptr;
         const char* (*commit)() = nullptr;
         void (*quantize_init)(int type) = nullptr;
-        find(base, "ggml_version", version);
-        find(base, "ggml_commit", commit);
-        find(base, "ggml_quantize_init", quantize_init);
+        find_peer_function(base, "ggml_version", version);
+        find_peer_function(base, "ggml_commit", commit);
+        find_peer_function(base, "ggml_quantize_init", quantize_init);
         description_ = std::string("ggml ") + version() + " (" + commit() + "), " +
                        (folder / "libggml-base.so").string();
         for_each_format(all_formats{}, [&](auto f) {
@@ -119,40 +152,21 @@ private:
         if (!detail::equal_ignoring_case(type.name, format.name) ||
             type.block_length != static_cast<std::int64_t>(format.block_length) ||
             type.block_bytes != format.block_bytes)
-            fail("ggml_type_traits of " + std::string(format.name) +
+            peer_failure("ggml_type_traits of " + std::string(format.name) +
                  " is not laid out as in ggml 0.9 and later");
     }
 
     void open_cpu(const std::filesystem::path& folder) {
-        void* best = nullptr;
-        int best_score = 0;
-        std::string best_name;
-        for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-            const std::string name = entry.path().filename().string();
-            if (!name.starts_with("libggml-cpu") || !name.ends_with(".so")) continue;
-            void* library = dlopen(entry.path().c_str(), RTLD_NOW);
-            if (library == nullptr) fail(dlerror());
-            // Only libraries for one CPU among several tell a score; 0 means "not on this CPU".
-            const auto score = reinterpret_cast<int (*)()>(dlsym(library, "ggml_backend_score"));
-            const int value = score != nullptr ? score() : 1;
-            if (value <= best_score) {
-                dlclose(library);
-                continue;
-            }
-            if (best != nullptr) dlclose(best);
-            best = library;
-            best_score = value;
-            best_name = name;
-        }
-        if (best == nullptr) {
+        const peer_cpu_library best = find_peer_cpu_library(folder);
+        if (best.handle == nullptr) {
             description_ += ", no libggml-cpu*.so for this CPU";
             return;
         }
         void (*init)() = nullptr;
-        find(best, "ggml_cpu_init", init);
-        find(best, "ggml_get_type_traits_cpu", cpu_traits_);
+        find_peer_function(best.handle, "ggml_cpu_init", init);
+        find_peer_function(best.handle, "ggml_get_type_traits_cpu", cpu_traits_);
         init();
-        description_ += " and " + best_name;
+        description_ += " and " + best.path.filename().string();
     }
 
     std::string description_;
