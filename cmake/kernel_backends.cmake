@@ -23,6 +23,11 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   set(qdial_backend_flags_avx512_vnni ${qdial_avx512_flags} -mavx512vnni)
   list(APPEND qdial_backends sse4 avx2 avx512 avx512_vnni)
 
+  # The tiles of AMX are tested beside the backend that they extend, where the processor has them.
+  check_cxx_compiler_flag(-mamx-int8 qdial_compiler_has_amx)
+  if(qdial_compiler_has_amx)
+    list(APPEND qdial_backend_flags_avx512_vnni -mamx-tile -mamx-int8)
+  endif()
   check_cxx_compiler_flag(-mavxvnni qdial_compiler_has_avxvnni)
   if(qdial_compiler_has_avxvnni)
     set(qdial_backend_flags_avx2_vnni ${qdial_avx2_flags} -mavxvnni)

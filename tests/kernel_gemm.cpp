@@ -15,10 +15,24 @@
 #include "qdial/kernels/quantize.hpp"
 
 using namespace qdial;
-using qdial_test::for_each_arch;
 using qdial_test::same;
 
 namespace {
+
+/// Calls fn(Arch{}) for this program's backends of packed kernels: matrix tiles where the processor
+/// has them, and their algorithm on arrays among the emulated ones.
+template <class Fn>
+void for_each_arch(Fn fn) {
+    fn(default_arch{});
+    if constexpr (qdial_test::with_emulated_widths) fn(arch::emulated_amx{});
+#if QDIAL_WITH_AMX
+    static const bool allowed = request_amx();
+    if (allowed)
+        fn(arch::avx512_amx{});
+    else
+        WARN("SKIPPED: AMX, which this machine has not; kernel_gemm.emulated runs its algorithm");
+#endif
+}
 
 using packable_formats =
     format_list<f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k>;
@@ -115,9 +129,11 @@ float defined_product(const typename F::block* w, const float* x, std::size_t le
 }
 template <packable_float_format F>
 float defined_product(const typename F::block* w, const float* x, std::size_t length, float y) {
-    std::vector<float> weights(length);
-    dequantize<F, float, arch::generic>(std::span(w, length), std::span(weights));
-    for (std::size_t k = 0; k < length; ++k) y = std::fma(weights[k], x[k], y);
+    for (std::size_t k = 0; k < length; ++k) {
+        float weight = 0.0f;
+        dequantize<F, float, arch::generic>(std::span(w + k, 1), std::span(&weight, 1));
+        y = std::fma(weight, x[k], y);
+    }
     return y;
 }
 

@@ -234,10 +234,10 @@ template <class F, class Arch, class Out>
 QDIAL_INLINE void decode_floats(const typename F::block* in, std::size_t n, Out* out) noexcept {
     constexpr std::size_t width = simd::ops<Arch>::width;
     std::size_t i = 0;
-    for (; i + 4 * width <= n; i += 4 * width) {
+    for (; n - i >= 4 * width; i += 4 * width) {
         QDIAL_UNROLL
-        for (std::size_t k = i; k < i + 4 * width; k += width)
-            store_decoded<Arch>(out + k, decoder<F, Arch>::load(in + k));
+        for (std::size_t k = 0; k < 4 * width; k += width)
+            store_decoded<Arch>(out + i + k, decoder<F, Arch>::load(in + i + k));
     }
     using one = arch::generic;
     for (; i < n; ++i) store_decoded<one>(out + i, decoder<F, one>::load(in + i));
