@@ -4,7 +4,8 @@
 # download goes to build/, once.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-tool_packages=(cmake g++ make libxsimd-dev libcli11-dev nlohmann-json3-dev libtbb-dev libfmt-dev)
+tool_packages=(cmake g++ make pkg-config libxsimd-dev libcli11-dev nlohmann-json3-dev libtbb-dev
+    libfmt-dev libpcre2-dev)
 test_packages=(catch2 libbenchmark-dev clang-14 clang-19 lld-14 lld-19 g++-aarch64-linux-gnu
     qemu-user-static python3 python3-venv npm)
 

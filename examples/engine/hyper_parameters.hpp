@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,7 +37,7 @@ struct hyper_parameters {
     float norm_epsilon = 1e-6f;
     float attention_scale = 0;  ///< of q k^T
     float embedding_scale = 1;
-    std::optional<float> attention_soft_cap, logit_soft_cap;
+    float attention_soft_cap = 0, logit_soft_cap = 0;  ///< cap tanh(x / cap); 0: none
 
     rope_pairs pairs = rope_pairs::neighbours;
     std::size_t rope_length = 0;  ///< rotated elements of a head
@@ -48,6 +47,8 @@ struct hyper_parameters {
     std::size_t window = 0;  ///< positions that a local layer sees, itself included; 0: all
     std::vector<bool> local;  ///< per layer: has the sliding window
     bool gelu = false;        ///< GELU (tanh form) instead of SiLU
+    bool qk_norms = false;    ///< RMS norms of queries and keys, per head
+    bool post_norms = false;  ///< RMS norms after attention and after feed-forward
 };
 
 /// Reads and checks them. Throws `qdial::error` by name for architectures and settings that the

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention of a few queries over the cached keys and values of one head. Each score and each
+// output element is one chain of fused multiply-adds (over the elements of the head, over the
+// positions), and lanes hold different ones; so neither the registers' width nor which queries
+// are worked on together shows in the bits.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+
+#include "qdial/float16.hpp"
+#include "vector_math.hpp"
+
+namespace engine {
+
+/// Positions whose keys lie side by side in the cache.
+inline constexpr std::size_t key_group = 16;
+/// Queries that a kernel takes at once.
+inline constexpr std::size_t query_tile = 8;
+
+template <class Arch>
+struct row_primitives {
+    using reals = floats16<Arch>;
+    QDIAL_INLINE static reals load_any(const float* p) noexcept { return reals::load(p); }
+    QDIAL_INLINE static reals load_any(const qdial::float16* p) noexcept {
+        using O = qdial::simd::ops<Arch>;
+        return reals::map([&](std::size_t g) {
+            return O::from_half(
+                O::load_u16(reinterpret_cast<const std::uint16_t*>(p) + g * O::width));
+        });
+    }
+    QDIAL_INLINE static void store(float* p, reals a) noexcept { a.store(p); }
+    QDIAL_INLINE static reals broadcast(const float* p) noexcept { return reals(*p); }
+    QDIAL_INLINE static reals zero() noexcept { return reals(0.0f); }
+    QDIAL_INLINE static reals fma(reals a, reals b, reals c) noexcept { return a * b + c; }
+};
+
+/// Scores of Q queries with the keys of B groups: out[query * stride + position]. `keys` of a
+/// group: [element][position of the group]; groups follow each other.
+template <class Arch, std::size_t Q, std::size_t B, class T>
+void score_tile(const float* const* queries, const T* keys, std::size_t length, float* out,
+                std::size_t stride) noexcept {
+    using R = row_primitives<Arch>;
+    typename R::reals sum[Q][B];
+    QDIAL_UNROLL
+    for (std::size_t q = 0; q < Q; ++q)
+        QDIAL_UNROLL
+        for (std::size_t b = 0; b < B; ++b) sum[q][b] = R::zero();
+    for (std::size_t d = 0; d < length; ++d) {
+        typename R::reals key[B];
+        QDIAL_UNROLL
+        for (std::size_t b = 0; b < B; ++b)
+            key[b] = R::load_any(keys + (b * length + d) * key_group);
+        QDIAL_UNROLL
+        for (std::size_t q = 0; q < Q; ++q) {
+            const auto x = R::broadcast(queries[q] + d);
+            QDIAL_UNROLL
+            for (std::size_t b = 0; b < B; ++b) sum[q][b] = R::fma(x, key[b], sum[q][b]);
+        }
+    }
+    QDIAL_UNROLL
+    for (std::size_t q = 0; q < Q; ++q)
+        QDIAL_UNROLL
+        for (std::size_t b = 0; b < B; ++b) R::store(out + q * stride + b * key_group, sum[q][b]);
+}
+
+/// Adds p[q][t] * value[t] for t in [0, n) to V registers of each of Q outputs.
+template <class Arch, std::size_t Q, std::size_t V, class T>
+void value_tile(const float* const* p, const T* values, std::size_t row, std::size_t n,
+                float* const* out, std::size_t at) noexcept {
+    using R = row_primitives<Arch>;
+    typename R::reals sum[Q][V];
+    QDIAL_UNROLL
+    for (std::size_t q = 0; q < Q; ++q)
+        QDIAL_UNROLL
+        for (std::size_t v = 0; v < V; ++v) sum[q][v] = R::load_any(out[q] + at + 16 * v);
+    for (std::size_t t = 0; t < n; ++t) {
+        typename R::reals value[V];
+        QDIAL_UNROLL
+        for (std::size_t v = 0; v < V; ++v) value[v] = R::load_any(values + t * row + at + 16 * v);
+        QDIAL_UNROLL
+        for (std::size_t q = 0; q < Q; ++q) {
+            const auto x = R::broadcast(p[q] + t);
+            QDIAL_UNROLL
+            for (std::size_t v = 0; v < V; ++v) sum[q][v] = R::fma(x, value[v], sum[q][v]);
+        }
+    }
+    QDIAL_UNROLL
+    for (std::size_t q = 0; q < Q; ++q)
+        QDIAL_UNROLL
+        for (std::size_t v = 0; v < V; ++v) R::store(out[q] + at + 16 * v, sum[q][v]);
+}
+
+/// Calls fn.template operator()<N>() for a run-time n in [1, query_tile].
+template <std::size_t N = query_tile, class Fn>
+QDIAL_INLINE void with_count(std::size_t n, Fn&& fn) {
+    if constexpr (N > 1) {
+        if (n != N) return with_count<N - 1>(n, fn);
+    }
+    fn.template operator()<N>();
+}
+
+/// Scores of n <= query_tile queries with `groups` groups of keys.
+template <class Arch, class T>
+void scores_of(const float* const* queries, std::size_t n, const T* keys, std::size_t length,
+               std::size_t groups, float* out, std::size_t stride) {
+    with_count(n, [&]<std::size_t Q>() {
+        // As many chains as hide the latency.
+        constexpr std::size_t B = Q == 1 ? 8 : Q == 2 ? 4 : Q <= 4 ? 2 : 1;
+        std::size_t g = 0;
+        for (; g + B <= groups; g += B)
+            score_tile<Arch, Q, B>(queries, keys + g * length * key_group, length,
+                                   out + g * key_group, stride);
+        for (; g < groups; ++g)
+            score_tile<Arch, Q, 1>(queries, keys + g * length * key_group, length,
+                                   out + g * key_group, stride);
+    });
+}
+
+/// Adds the values of n positions, `row` elements apart, to Q outputs of `length`, a multiple of
+/// 16; p[q][t] is the weight of position t.
+template <class Arch, class T>
+void values_of(const float* const* p, std::size_t queries, const T* values, std::size_t row,
+               std::size_t length, std::size_t n, float* const* out) {
+    with_count(queries, [&]<std::size_t Q>() {
+        constexpr std::size_t V = Q <= 2 ? 8 : Q <= 4 ? 4 : 2;
+        std::size_t at = 0;
+        for (; at + 16 * V <= length; at += 16 * V)
+            value_tile<Arch, Q, V>(p, values, row, n, out, at);
+        for (; at < length; at += 16) value_tile<Arch, Q, 1>(p, values, row, n, out, at);
+    });
+}
+
+/// One query of a tile: which positions it sees, [begin, end).
+struct query {
+    const float* x;  ///< `key_length` floats, scaled
+    float* out;      ///< `value_length` floats, rounded up to 16
+    std::size_t begin, end;
+};
+
+/// The cache of one head, from a position on that is a multiple of key_group.
+template <class T>
+struct cached_head {
+    const T* keys;    ///< [position / 16][element][position % 16]
+    const T* values;  ///< [position][element, rounded up to 16]
+    std::size_t key_length, value_length;
+    std::size_t origin;  ///< the position that both start at
+};
+
+/// softmax(x K^T) V for up to query_tile queries. `scores` holds as many rows of `stride` floats,
+/// at least the positions from `cache.origin` to the last end, rounded up to 16.
+template <class Arch = qdial::default_arch, class T>
+void attend(const cached_head<T>& cache, query* queries, std::size_t n, float soft_cap_of_scores,
+            float* scores, std::size_t stride) {
+    const float* x[query_tile];
+    const float* p[query_tile];
+    float* out[query_tile];
+    std::size_t last = 0, shared_begin = 0, shared_end = std::numeric_limits<std::size_t>::max();
+    for (std::size_t q = 0; q < n; ++q) {
+        x[q] = queries[q].x;
+        out[q] = queries[q].out;
+        last = std::max(last, queries[q].end);
+        shared_begin = std::max(shared_begin, queries[q].begin);
+        shared_end = std::min(shared_end, queries[q].end);
+    }
+    scores_of<Arch>(x, n, cache.keys, cache.key_length,
+                    (last - cache.origin + key_group - 1) / key_group, scores, stride);
+
+    const std::size_t width = (cache.value_length + 15) / 16 * 16;
+    const auto values_at = [&](std::size_t t) { return cache.values + (t - cache.origin) * width; };
+    float total[query_tile];
+    for (std::size_t q = 0; q < n; ++q) {
+        float* row = scores + q * stride;
+        const std::size_t begin = queries[q].begin - cache.origin;
+        const std::size_t end = queries[q].end - cache.origin;
+        const std::size_t from = begin / 16 * 16, to = (end + 15) / 16 * 16;
+        std::fill(row + from, row + begin, -std::numeric_limits<float>::infinity());
+        std::fill(row + end, row + to, -std::numeric_limits<float>::infinity());
+        if (soft_cap_of_scores != 0.0f)
+            transform<Arch>(row + begin, end - begin, [=](auto s) QDIAL_INLINE_LAMBDA {
+                return soft_cap<Arch>(s, soft_cap_of_scores);
+            });
+        const float largest = largest_of<Arch>(row + from, to - from);
+        total[q] = exp_of_scores<Arch>(row + from, to - from, largest);
+        std::fill(out[q], out[q] + width, 0.0f);
+    }
+
+    // What not all queries see goes before and after what they share; each query's positions
+    // stay in their order.
+    const bool shares = shared_begin < shared_end;
+    for (std::size_t q = 0; q < n; ++q) {
+        const std::size_t end = shares ? shared_begin : queries[q].end;
+        p[0] = scores + q * stride + (queries[q].begin - cache.origin);
+        values_of<Arch>(p, 1, values_at(queries[q].begin), width, width, end - queries[q].begin,
+                        out + q);
+    }
+    if (shares) {
+        // Some positions at a time, so that their values stay in the L1 cache.
+        constexpr std::size_t chunk = 64;
+        for (std::size_t t = shared_begin; t < shared_end; t += chunk) {
+            for (std::size_t q = 0; q < n; ++q) p[q] = scores + q * stride + (t - cache.origin);
+            values_of<Arch>(p, n, values_at(t), width, width, std::min(chunk, shared_end - t), out);
+        }
+        for (std::size_t q = 0; q < n; ++q) {
+            p[0] = scores + q * stride + (shared_end - cache.origin);
+            values_of<Arch>(p, 1, values_at(shared_end), width, width, queries[q].end - shared_end,
+                            out + q);
+        }
+    }
+    for (std::size_t q = 0; q < n; ++q)
+        transform<Arch>(out[q], width, [&](auto a) QDIAL_INLINE_LAMBDA {
+            return a / floats16<Arch>(total[q]);
+        });
+}
+
+}  // namespace engine
