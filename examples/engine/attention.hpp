@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "qdial/float16.hpp"
+#include "qdial/simd/rows.hpp"
 #include "vector_math.hpp"
 
 namespace engine {
@@ -20,42 +21,35 @@ inline constexpr std::size_t key_group = 16;
 /// Queries that a kernel takes at once.
 inline constexpr std::size_t query_tile = 8;
 
+/// Sixteen elements of a cache as floats.
 template <class Arch>
-struct row_primitives {
-    using reals = floats16<Arch>;
-    QDIAL_INLINE static reals load_any(const float* p) noexcept { return reals::load(p); }
-    QDIAL_INLINE static reals load_any(const qdial::float16* p) noexcept {
-        using O = qdial::simd::ops<Arch>;
-        return reals::map([&](std::size_t g) {
-            return O::from_half(
-                O::load_u16(reinterpret_cast<const std::uint16_t*>(p) + g * O::width));
-        });
-    }
-    QDIAL_INLINE static void store(float* p, reals a) noexcept { a.store(p); }
-    QDIAL_INLINE static reals broadcast(const float* p) noexcept { return reals(*p); }
-    QDIAL_INLINE static reals zero() noexcept { return reals(0.0f); }
-    QDIAL_INLINE static reals fma(reals a, reals b, reals c) noexcept { return a * b + c; }
-};
+QDIAL_INLINE auto load_row(const float* p) noexcept {
+    return qdial::simd::row_ops<Arch>::load(p);
+}
+template <class Arch>
+QDIAL_INLINE auto load_row(const qdial::float16* p) noexcept {
+    return qdial::simd::row_ops<Arch>::load_halves(p);
+}
 
 /// Scores of Q queries with the keys of B groups: out[query * stride + position]. `keys` of a
 /// group: [element][position of the group]; groups follow each other.
 template <class Arch, std::size_t Q, std::size_t B, class T>
 void score_tile(const float* const* queries, const T* keys, std::size_t length, float* out,
                 std::size_t stride) noexcept {
-    using R = row_primitives<Arch>;
+    using R = qdial::simd::row_ops<Arch>;
     typename R::reals sum[Q][B];
     QDIAL_UNROLL
     for (std::size_t q = 0; q < Q; ++q)
         QDIAL_UNROLL
-        for (std::size_t b = 0; b < B; ++b) sum[q][b] = R::zero();
+        for (std::size_t b = 0; b < B; ++b) sum[q][b] = R::zero_reals();
     for (std::size_t d = 0; d < length; ++d) {
         typename R::reals key[B];
         QDIAL_UNROLL
         for (std::size_t b = 0; b < B; ++b)
-            key[b] = R::load_any(keys + (b * length + d) * key_group);
+            key[b] = load_row<Arch>(keys + (b * length + d) * key_group);
         QDIAL_UNROLL
         for (std::size_t q = 0; q < Q; ++q) {
-            const auto x = R::broadcast(queries[q] + d);
+            const auto x = R::broadcast_float(queries[q] + d);
             QDIAL_UNROLL
             for (std::size_t b = 0; b < B; ++b) sum[q][b] = R::fma(x, key[b], sum[q][b]);
         }
@@ -70,19 +64,19 @@ void score_tile(const float* const* queries, const T* keys, std::size_t length, 
 template <class Arch, std::size_t Q, std::size_t V, class T>
 void value_tile(const float* const* p, const T* values, std::size_t row, std::size_t n,
                 float* const* out, std::size_t at) noexcept {
-    using R = row_primitives<Arch>;
+    using R = qdial::simd::row_ops<Arch>;
     typename R::reals sum[Q][V];
     QDIAL_UNROLL
     for (std::size_t q = 0; q < Q; ++q)
         QDIAL_UNROLL
-        for (std::size_t v = 0; v < V; ++v) sum[q][v] = R::load_any(out[q] + at + 16 * v);
+        for (std::size_t v = 0; v < V; ++v) sum[q][v] = R::load(out[q] + at + 16 * v);
     for (std::size_t t = 0; t < n; ++t) {
         typename R::reals value[V];
         QDIAL_UNROLL
-        for (std::size_t v = 0; v < V; ++v) value[v] = R::load_any(values + t * row + at + 16 * v);
+        for (std::size_t v = 0; v < V; ++v) value[v] = load_row<Arch>(values + t * row + at + 16 * v);
         QDIAL_UNROLL
         for (std::size_t q = 0; q < Q; ++q) {
-            const auto x = R::broadcast(p[q] + t);
+            const auto x = R::broadcast_float(p[q] + t);
             QDIAL_UNROLL
             for (std::size_t v = 0; v < V; ++v) sum[q][v] = R::fma(x, value[v], sum[q][v]);
         }
@@ -154,9 +148,9 @@ struct cached_head {
 template <class Arch = qdial::default_arch, class T>
 void attend(const cached_head<T>& cache, query* queries, std::size_t n, float soft_cap_of_scores,
             float* scores, std::size_t stride) {
-    const float* x[query_tile];
-    const float* p[query_tile];
-    float* out[query_tile];
+    const float* x[query_tile] = {};
+    const float* p[query_tile] = {};
+    float* out[query_tile] = {};
     std::size_t last = 0, shared_begin = 0, shared_end = std::numeric_limits<std::size_t>::max();
     for (std::size_t q = 0; q < n; ++q) {
         x[q] = queries[q].x;
