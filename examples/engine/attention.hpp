@@ -101,8 +101,9 @@ template <class Arch, class T>
 void scores_of(const float* const* queries, std::size_t n, const T* keys, std::size_t length,
                std::size_t groups, float* out, std::size_t stride) {
     with_count(n, [&]<std::size_t Q>() {
-        // As many chains as hide the latency.
-        constexpr std::size_t B = Q == 1 ? 8 : Q == 2 ? 4 : Q <= 4 ? 2 : 1;
+        // As many chains as hide the latency and as registers hold.
+        constexpr std::size_t chains = qdial::simd::ops<Arch>::groups == 4 ? 16 : 8;
+        constexpr std::size_t B = Q == 1 ? 8 : Q == 2 ? chains / 2 : Q <= 4 ? chains / 4 : chains / 8;
         std::size_t g = 0;
         for (; g + B <= groups; g += B)
             score_tile<Arch, Q, B>(queries, keys + g * length * key_group, length,
@@ -143,68 +144,73 @@ struct cached_head {
     std::size_t origin;  ///< the position that both start at
 };
 
-/// softmax(x K^T) V for up to query_tile queries. `scores` holds as many rows of `stride` floats,
+/// The scores of one query, `row[0]` at the cache's origin, replaced by their exponentials, 0 up to
+/// the ends of the registers; returns the sum.
+template <class Arch>
+float softmax_weights(float* row, std::size_t begin, std::size_t end, float soft_cap_of_scores) {
+    constexpr float never = -std::numeric_limits<float>::infinity();
+    const std::size_t from = begin / 16 * 16, to = (end + 15) / 16 * 16;
+    if (soft_cap_of_scores != 0.0f)
+        transform<Arch>(row + begin, end - begin, [=](auto s) QDIAL_INLINE_LAMBDA {
+            return soft_cap<Arch>(s, soft_cap_of_scores);
+        });
+    std::fill(row + from, row + begin, never);
+    std::fill(row + end, row + to, never);
+    return exp_of_scores<Arch>(row + from, to - from, largest_of<Arch>(row + from, to - from));
+}
+
+/// Adds the weighted values of each query's positions to its output. What not all queries see goes
+/// before and after what they share, so that each query's positions stay in their order.
+template <class Arch, class T>
+void add_values(const cached_head<T>& cache, const query* queries, std::size_t n,
+                const float* weights, std::size_t stride) {
+    const std::size_t width = (cache.value_length + 15) / 16 * 16;
+    std::size_t begin = 0, end = std::numeric_limits<std::size_t>::max();  // of the shared ones
+    float* out[query_tile] = {};
+    for (std::size_t q = 0; q < n; ++q) {
+        begin = std::max(begin, queries[q].begin);
+        end = std::min(end, queries[q].end);
+        out[q] = queries[q].out;
+    }
+    const auto add_some = [&](std::size_t first, std::size_t count, std::size_t from,
+                              std::size_t to) {
+        const float* p[query_tile] = {};
+        for (std::size_t q = 0; q < count; ++q)
+            p[q] = weights + (first + q) * stride + (from - cache.origin);
+        values_of<Arch>(p, count, cache.values + (from - cache.origin) * width, width, width,
+                        to - from, out + first);
+    };
+    for (std::size_t q = 0; q < n; ++q)
+        add_some(q, 1, queries[q].begin, begin < end ? begin : queries[q].end);
+    if (begin >= end) return;
+    // Some positions at a time, so that their values stay in the L1 cache.
+    constexpr std::size_t chunk = 64;
+    for (std::size_t t = begin; t < end; t += chunk) add_some(0, n, t, std::min(t + chunk, end));
+    for (std::size_t q = 0; q < n; ++q) add_some(q, 1, end, queries[q].end);
+}
+
+/// softmax(x K^T) V for n <= query_tile queries. `scores` holds as many rows of `stride` floats,
 /// at least the positions from `cache.origin` to the last end, rounded up to 16.
 template <class Arch = qdial::default_arch, class T>
-void attend(const cached_head<T>& cache, query* queries, std::size_t n, float soft_cap_of_scores,
-            float* scores, std::size_t stride) {
+void attend(const cached_head<T>& cache, const query* queries, std::size_t n,
+            float soft_cap_of_scores, float* scores, std::size_t stride) {
+    const std::size_t width = (cache.value_length + 15) / 16 * 16;
     const float* x[query_tile] = {};
-    const float* p[query_tile] = {};
-    float* out[query_tile] = {};
-    std::size_t last = 0, shared_begin = 0, shared_end = std::numeric_limits<std::size_t>::max();
+    std::size_t last = 0;
     for (std::size_t q = 0; q < n; ++q) {
         x[q] = queries[q].x;
-        out[q] = queries[q].out;
         last = std::max(last, queries[q].end);
-        shared_begin = std::max(shared_begin, queries[q].begin);
-        shared_end = std::min(shared_end, queries[q].end);
+        std::fill_n(queries[q].out, width, 0.0f);
     }
     scores_of<Arch>(x, n, cache.keys, cache.key_length,
                     (last - cache.origin + key_group - 1) / key_group, scores, stride);
-
-    const std::size_t width = (cache.value_length + 15) / 16 * 16;
-    const auto values_at = [&](std::size_t t) { return cache.values + (t - cache.origin) * width; };
-    float total[query_tile];
-    for (std::size_t q = 0; q < n; ++q) {
-        float* row = scores + q * stride;
-        const std::size_t begin = queries[q].begin - cache.origin;
-        const std::size_t end = queries[q].end - cache.origin;
-        const std::size_t from = begin / 16 * 16, to = (end + 15) / 16 * 16;
-        std::fill(row + from, row + begin, -std::numeric_limits<float>::infinity());
-        std::fill(row + end, row + to, -std::numeric_limits<float>::infinity());
-        if (soft_cap_of_scores != 0.0f)
-            transform<Arch>(row + begin, end - begin, [=](auto s) QDIAL_INLINE_LAMBDA {
-                return soft_cap<Arch>(s, soft_cap_of_scores);
-            });
-        const float largest = largest_of<Arch>(row + from, to - from);
-        total[q] = exp_of_scores<Arch>(row + from, to - from, largest);
-        std::fill(out[q], out[q] + width, 0.0f);
-    }
-
-    // What not all queries see goes before and after what they share; each query's positions
-    // stay in their order.
-    const bool shares = shared_begin < shared_end;
-    for (std::size_t q = 0; q < n; ++q) {
-        const std::size_t end = shares ? shared_begin : queries[q].end;
-        p[0] = scores + q * stride + (queries[q].begin - cache.origin);
-        values_of<Arch>(p, 1, values_at(queries[q].begin), width, width, end - queries[q].begin,
-                        out + q);
-    }
-    if (shares) {
-        // Some positions at a time, so that their values stay in the L1 cache.
-        constexpr std::size_t chunk = 64;
-        for (std::size_t t = shared_begin; t < shared_end; t += chunk) {
-            for (std::size_t q = 0; q < n; ++q) p[q] = scores + q * stride + (t - cache.origin);
-            values_of<Arch>(p, n, values_at(t), width, width, std::min(chunk, shared_end - t), out);
-        }
-        for (std::size_t q = 0; q < n; ++q) {
-            p[0] = scores + q * stride + (shared_end - cache.origin);
-            values_of<Arch>(p, 1, values_at(shared_end), width, width, queries[q].end - shared_end,
-                            out + q);
-        }
-    }
+    float total[query_tile] = {};
     for (std::size_t q = 0; q < n; ++q)
-        transform<Arch>(out[q], width, [&](auto a) QDIAL_INLINE_LAMBDA {
+        total[q] = softmax_weights<Arch>(scores + q * stride, queries[q].begin - cache.origin,
+                                         queries[q].end - cache.origin, soft_cap_of_scores);
+    add_values<Arch>(cache, queries, n, scores, stride);
+    for (std::size_t q = 0; q < n; ++q)
+        transform<Arch>(queries[q].out, width, [&](auto a) QDIAL_INLINE_LAMBDA {
             return a / floats16<Arch>(total[q]);
         });
 }

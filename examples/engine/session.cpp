@@ -35,6 +35,13 @@ private:
     double start_;
 };
 
+/// Memory of this thread for one task: at least n floats, of any value.
+float* scratch(std::size_t n) {
+    thread_local std::vector<float> memory;
+    if (memory.size() < n) memory.resize(n);
+    return memory.data();
+}
+
 }  // namespace
 
 struct session::impl {
@@ -150,10 +157,10 @@ void session::impl::observe(std::initializer_list<const linear*> layers) const {
 void session::impl::prepare_heads(std::size_t layer, std::size_t j) {
     const layer_weights& lw = w.layers[layer];
     const rope_row& rope = p.local[layer] ? local_ropes[j] : ropes[j];
-    std::vector<float> scratch(p.rope_length);
+    float* room = scratch(p.rope_length);
     const auto prepare = [&](float* head, const std::vector<float>& norm) {
         if (!norm.empty()) rms_norm(head, norm.data(), p.key_length, p.norm_epsilon, head);
-        rope.rotate(head, p.pairs, scratch.data());
+        rope.rotate(head, p.pairs, room);
     };
     float* q = queries.data() + j * p.heads * p.key_length;
     for (std::size_t h = 0; h < p.heads; ++h) prepare(q + h * p.key_length, lw.query_norm);
@@ -172,20 +179,21 @@ void session::impl::attend_tile(const cached_head<T>& head, std::size_t layer,
     const std::size_t shared = p.heads / p.kv_heads;
     const std::size_t width = (p.value_length + 15) / 16 * 16;
     const std::size_t stride = (end - head.origin + key_group - 1) / key_group * key_group;
-    std::vector<float> scores(count * stride), out(count * width);
-    query tile[query_tile];
+    float* scores = scratch(query_tile * (stride + width));
+    float* out = scores + query_tile * stride;
+    query tile[query_tile] = {};
     const auto head_index = [&](std::size_t k) {  // of the k-th query: its token and its head
         const std::size_t at = first + k;
         return (at / shared) * p.heads + kv_head * shared + at % shared;
     };
     for (std::size_t k = 0; k < count; ++k) {
         const std::size_t at = position + (first + k) / shared;
-        tile[k] = {queries.data() + head_index(k) * p.key_length, out.data() + k * width,
+        tile[k] = {queries.data() + head_index(k) * p.key_length, out + k * width,
                    std::max(begin, window_begin(layer, at)), at + 1};
     }
-    attend<>(head, tile, count, p.attention_soft_cap, scores.data(), stride);
+    attend<>(head, tile, count, p.attention_soft_cap, scores, stride);
     for (std::size_t k = 0; k < count; ++k)
-        std::copy_n(out.data() + k * width, p.value_length,
+        std::copy_n(out + k * width, p.value_length,
                     attended.data() + head_index(k) * p.value_length);
 }
 

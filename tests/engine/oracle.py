@@ -74,7 +74,7 @@ class Peer:
             parameters.words[13] = 0                         # no flash attention
             parameters.words[26] = parameters.words[27] = 0  # F32 keys and values
             self.context = lib.llama_init_from_model(self.model, parameters)
-            lib.llama_set_n_threads(self.context, 2, 2)
+            lib.llama_set_n_threads(self.context, 1, 1)
 
     def encode(self, text, special=False):
         buffer = (ctypes.c_int32 * (len(text) + 16))()
@@ -84,7 +84,8 @@ class Peer:
 
     def logits(self, tokens):
         """Of the last one."""
-        batch = self.lib.llama_batch_get_one((ctypes.c_int32 * len(tokens))(*tokens), len(tokens))
+        ids = (ctypes.c_int32 * len(tokens))(*tokens)  # the batch points to them
+        batch = self.lib.llama_batch_get_one(ids, len(ids))
         if self.lib.llama_decode(self.context, batch) != 0:
             raise RuntimeError("llama_decode failed")
         return np.ctypeslib.as_array(self.lib.llama_get_logits_ith(self.context, -1),
