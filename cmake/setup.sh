@@ -5,9 +5,9 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 tool_packages=(cmake g++ make pkg-config libxsimd-dev libcli11-dev nlohmann-json3-dev libtbb-dev
-    libfmt-dev libpcre2-dev)
+    libfmt-dev libpcre2-dev libvalijson-dev)
 test_packages=(catch2 libbenchmark-dev clang-14 clang-19 lld-14 lld-19 g++-aarch64-linux-gnu
-    qemu-user-static python3 python3-venv npm)
+    qemu-user-static python3 python3-venv npm jargon-text)
 
 # Packages that are there in another way than Debian's count too.
 have_package() {

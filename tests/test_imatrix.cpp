@@ -274,6 +274,34 @@ TEST_CASE("metadata of the quantized model") {
     CHECK(full.get<std::uint32_t>("quantize.imatrix.chunks_count") == 12);
 }
 
+TEST_CASE("an importance matrix collected here") {
+    model::importance_collector collector;
+    CHECK_THROWS_WITH(collector.to_gguf("made", {"text"}, 1, 512), Contains("no matrix"));
+    collector.add("blk.1.b.weight", std::vector<float>{1, 2, 3, 4}, 2, 2);
+    collector.add("blk.0.a.weight", std::vector<float>{3, 0, 1}, 1, 3);
+    collector.add("blk.1.b.weight", std::vector<float>{-1, 0}, 1, 2);
+    CHECK(collector.size() == 2);
+    const bytes file = collector.to_gguf("made", {"text", "more"}, 7, 512);
+    const importance_matrix matrix = read(file);
+    CHECK(matrix.size() == 2);
+    CHECK(matrix.chunk_count() == 7);
+    CHECK(matrix.datasets() == std::vector<std::string>{"text", "more"});
+    const auto a = matrix.find(weight("blk.0.a.weight", 3));
+    CHECK(std::vector<float>(a.begin(), a.end()) == std::vector<float>{9, 0, 1});
+    const auto b = matrix.find(weight("blk.1.b.weight", 2));
+    CHECK(std::vector<float>(b.begin(), b.end()) == std::vector<float>{11.0F / 3, 20.0F / 3});
+    // In llama-imatrix's order.
+    const gguf::file parsed(file, "made");
+    std::vector<std::string> names;
+    for (const gguf::tensor& tensor : parsed.tensors()) names.emplace_back(tensor.name);
+    CHECK(names == std::vector<std::string>{"blk.0.a.weight.in_sum2", "blk.0.a.weight.counts",
+                                            "blk.1.b.weight.in_sum2", "blk.1.b.weight.counts"});
+    CHECK_THROWS_WITH(collector.add("blk.0.a.weight", std::vector<float>{1, 2}, 1, 2),
+                      Contains("\"blk.0.a.weight\"") && Contains("expected 3"));
+    CHECK_THROWS_WITH(collector.add("blk.0.a.weight", std::vector<float>{1, infinity, 0}, 1, 3),
+                      Contains("not finite"));
+}
+
 TEST_CASE("a real importance matrix") {
     const importance_matrix matrix(
         std::filesystem::path(QDIAL_TEST_DATA_DIR "/models/gemma.imatrix.gguf"));

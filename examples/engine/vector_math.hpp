@@ -14,7 +14,7 @@
 
 #include "qdial/formats/f32.hpp"
 #include "qdial/kernels/dot.hpp"
-#include "qdial/simd/lanes.hpp"
+#include "qdial/simd/exp.hpp"
 
 namespace engine {
 
@@ -22,25 +22,7 @@ namespace engine {
 template <class Arch>
 using floats16 = qdial::simd::floats<Arch, 16 / qdial::simd::ops<Arch>::width>;
 
-/// e^x within 2 units in the last place; 0 below -87, NaN stays NaN. At most e^88.
-template <class Arch>
-QDIAL_INLINE floats16<Arch> exp(floats16<Arch> x) noexcept {
-    using F = floats16<Arch>;
-    namespace simd = qdial::simd;
-    // x = n ln 2 + r with |r| <= ln 2 / 2; adding 1.5 * 2^23 rounds to an integer.
-    const F clamped = max(F(-88.0f), min(F(88.0f), x));
-    const F magic(12582912.0f);
-    const F n = (clamped * F(1.44269504f) + magic) - magic;
-    // ln 2 in two parts, of which the first times n is exact.
-    const F r = (clamped - n * F(0.693359375f)) - n * F(-2.12194440e-4f);
-    F p(1.0f / 5040);
-    for (const float c : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
-        p = p * r + F(c);
-    const auto exponent = simd::shl<23>(simd::truncate(n) + simd::ints<Arch, 16 / F::width>(127));
-    const F power = F::map([&](std::size_t g) { return F::o::from_bits(exponent.r[g]); });
-    const F result = select(x < F(-87.0f), F(0.0f), p * power);
-    return select(x == x, result, x);
-}
+using qdial::simd::exp;
 
 /// x / (1 + e^-x)
 template <class Arch>

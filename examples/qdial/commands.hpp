@@ -4,7 +4,9 @@
 // `usage_error` or `qdial::error`.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,11 +45,34 @@ void estimate(const estimate_options& options);
 
 struct dial_options {
     std::string file, memory, settings, plot;
-    std::uint64_t context = 0;
-    bool as_json = false;
+    std::string text, tasks, cache, imatrix;
+    std::optional<double> max_kl;                ///< nats per token
+    std::optional<double> max_ppl_increase;      ///< percent
+    std::optional<double> min_pass_rate, max_pass_loss;  ///< percent
+    std::uint64_t context = 0;  ///< tokens that memory is estimated for; 0: the usual
+    std::size_t window = 512, chunks = 0;
+    bool all = false, as_json = false;
     int threads = thread_pool::processors();
 };
 void dial(const dial_options& options);
+/// The dial that a text or tasks decide: `dial` with one of them.
+void dial_by_quality(const dial_options& options);
+
+struct eval_options {
+    std::string model, reference, text, tasks, cache, memory;
+    std::size_t context = 512, chunks = 0;
+    bool as_json = false;
+    int threads = thread_pool::processors();
+};
+void eval(const eval_options& options);
+
+struct imatrix_options {
+    std::string model, text, out, memory;
+    std::size_t context = 512, chunks = 0;
+    bool force = false, as_json = false;
+    int threads = thread_pool::processors();
+};
+void imatrix(const imatrix_options& options);
 
 /// Names of the built-in shapes and of the recipes, for help texts.
 [[nodiscard]] std::string shape_names();

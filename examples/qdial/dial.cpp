@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "commands.hpp"
+#include "dial.hpp"
 #include "json.hpp"
 #include "kernels.hpp"
 #include "plot.hpp"
@@ -50,11 +51,6 @@ struct measured_dial {
     std::optional<std::size_t> pick;
 };
 
-std::uint64_t memory_of_this_machine() {
-    return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
-           static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-}
-
 /// The errors of the settings' weights: of all matrices, as the vectors beside them (norms, biases)
 /// keep their type and, being large, would hide any error. Every matrix is read once, for all
 /// formats that any setting gives it.
@@ -89,17 +85,6 @@ void measure_errors(const model::model_source& source,
         }
         progress.show(done, total);
     }
-}
-
-/// The format of most of a source's weights, if that is a quantized one.
-std::string quantized_format_of(const model::model_source& source) {
-    std::map<std::uint32_t, std::uint64_t> weights;
-    for (const model::tensor_shape& shape : source.shapes())
-        weights[shape.format] += shape.elements();
-    const auto most =
-        std::ranges::max_element(weights, {}, [](const auto& entry) { return entry.second; });
-    if (most == weights.end() || qdial::find_format(most->first)->is_float) return {};
-    return model::format_name(most->first);
 }
 
 measured_dial measure(const dial_options& options, const std::vector<const model::rung*>& rungs) {
@@ -141,21 +126,18 @@ measured_dial measure(const dial_options& options, const std::vector<const model
     return result;
 }
 
-/// A setting whose error is far below that of one with more bits: the weights lie on its grid, so
-/// somebody quantized them before they became floats again. Null if there is none.
+/// The setting that the weights seem to have been quantized with before they became floats again.
+/// Null if there is none.
 const setting* former_setting(const measured_dial& result) {
-    double least = std::numeric_limits<double>::infinity();
-    for (const setting& s : result.settings) {
-        const double error = s.error.relative_rmse();
-        if (std::isfinite(least) && error < least / 4) return &s;
-        if (error > 0) least = std::min(least, error);
-    }
-    return nullptr;
+    std::vector<double> errors;
+    for (const setting& s : result.settings) errors.push_back(s.error.relative_rmse());
+    const std::optional<std::size_t> found = model::setting_of_the_past(errors);
+    return found ? &result.settings[*found] : nullptr;
 }
 
 constexpr std::string_view caution =
-    "Weight error says how far the weights moved, not how good the answers are: try the pick on "
-    "your own work.";
+    "Weight error says how far the weights moved, not how good the answers are, so this is not a "
+    "decision: give --text or --tasks of your own work for one.";
 
 void print_json(const measured_dial& result) {
     json settings = json::array();
@@ -266,7 +248,26 @@ void write_plot(const measured_dial& result, const dial_options& options) {
 
 }  // namespace
 
+std::uint64_t memory_of_this_machine() {
+    return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+           static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+std::string quantized_format_of(const model::model_source& source) {
+    std::map<std::uint32_t, std::uint64_t> weights;
+    for (const model::tensor_shape& shape : source.shapes())
+        weights[shape.format] += shape.elements();
+    const auto most =
+        std::ranges::max_element(weights, {}, [](const auto& entry) { return entry.second; });
+    if (most == weights.end() || qdial::find_format(most->first)->is_float) return {};
+    return model::format_name(most->first);
+}
+
 void dial(const dial_options& options) {
+    if (!options.text.empty() || !options.tasks.empty()) return dial_by_quality(options);
+    if (options.max_kl || options.max_ppl_increase || options.min_pass_rate ||
+        options.max_pass_loss)
+        throw usage_error("dial: a limit of quality needs --text or --tasks to measure it");
     const std::vector<const model::rung*> rungs = as_usage([&] {
         return options.settings.empty() ? model::standard_rungs()
                                         : model::parse_rungs(options.settings);

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <optional>
 #include <string>
 
 #include "commands.hpp"
@@ -43,9 +44,106 @@ void add_context(CLI::App& command, std::uint64_t& context) {
         ->type_name("N");
 }
 
+void add_cache(CLI::App& command, std::string& cache, const char* description) {
+    command.add_option("--cache", cache, description)->type_name("DIR");
+}
+
+void add_chunks(CLI::App& command, std::size_t& chunks) {
+    command.add_option("--chunks", chunks, "Windows of the text to read at most, by default all")
+        ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 40))
+        ->type_name("N");
+}
+
+/// Tokens of a window of text.
+void add_window(CLI::App& command, const char* name, std::size_t& window) {
+    command
+        .add_option(name, window,
+                    "Tokens of a window of the text, by default 512; the second half is scored")
+        ->check(CLI::Range(std::size_t{4}, std::size_t{1} << 24))
+        ->type_name("N");
+}
+
+void add_limit(CLI::App& command, const char* name, std::optional<double>& limit,
+               const char* description, const char* unit, double least, double most) {
+    command.add_option(name, limit, description)->check(CLI::Range(least, most))->type_name(unit);
+}
+
+void add_work(CLI::App& command, std::string& text, std::string& tasks) {
+    command.add_option("--text", text, "A text of the kind that the model is for")
+        ->type_name("FILE");
+    command.add_option("--tasks", tasks, "Cases that can be marked, in JSON lines")
+        ->type_name("FILE");
+}
+
+void add_quality(CLI::App& command, tool::dial_options& o) {
+    add_work(command, o.text, o.tasks);
+    add_limit(command, "--max-kl", o.max_kl,
+              "With --text: the largest mean KL divergence that is acceptable, in nats per token; "
+              "0.06 if no limit is given",
+              "X", 0, 1000);
+    add_limit(command, "--max-ppl-increase", o.max_ppl_increase,
+              "With --text: the largest acceptable increase of perplexity, in percent", "P", 0,
+              1e6);
+    add_limit(command, "--min-pass-rate", o.min_pass_rate,
+              "With --tasks: the least acceptable share of cases passed, in percent", "R", 0, 100);
+    add_limit(command, "--max-pass-loss", o.max_pass_loss,
+              "With --tasks: the largest acceptable share of cases lost, in percent; 10 if no "
+              "limit is given",
+              "P", 0, 100);
+    add_window(command, "--window", o.window);
+    add_chunks(command, o.chunks);
+    add_cache(command, o.cache,
+              "With --text or --tasks: folder for the settings' files and for results, which are "
+              "taken up again");
+    command.add_option("--imatrix", o.imatrix, "With --text or --tasks: importance matrix")
+        ->type_name("FILE");
+    command.add_flag("--all", o.all, "Measure also below a setting that fails or does not fit");
+}
+
+void add_eval(CLI::App& app, tool::eval_options& o) {
+    CLI::App& command = *app.add_subcommand(
+        "eval", "Measure a model's quality against a reference, on a text or at tasks");
+    add_argument(command, "MODEL", o.model, "The model to measure");
+    command.add_option("--against", o.reference, "The reference, best in F16")
+        ->required()
+        ->type_name("REF");
+    add_work(command, o.text, o.tasks);
+    add_window(command, "--context", o.context);
+    add_chunks(command, o.chunks);
+    add_cache(command, o.cache, "Folder for results, which are taken up again");
+    command
+        .add_option("--memory", o.memory,
+                    "Memory that it may take, such as 8GB; by default what is free")
+        ->type_name("SIZE");
+    add_threads(command, o.threads);
+    add_json(command, o.as_json);
+    command.callback([&o] { tool::eval(o); });
+}
+
+void add_imatrix(CLI::App& app, tool::imatrix_options& o) {
+    CLI::App& command = *app.add_subcommand(
+        "imatrix", "Collect the importance of a model's weights while it reads a text");
+    add_argument(command, "MODEL", o.model, "A GGUF file, best in F16, BF16 or F32");
+    add_argument(command, "TEXT", o.text, "A text of the kind that the model is for");
+    add_argument(command, "OUT", o.out, "The file to write, for quantize --imatrix");
+    command.add_option("--context", o.context, "Tokens of a window of the text, by default 512")
+        ->check(CLI::Range(std::size_t{4}, std::size_t{1} << 24))
+        ->type_name("N");
+    add_chunks(command, o.chunks);
+    command
+        .add_option("--memory", o.memory,
+                    "Memory that it may take, such as 8GB; by default what is free")
+        ->type_name("SIZE");
+    add_threads(command, o.threads);
+    command.add_flag("--force", o.force, "Replace OUT if it exists");
+    add_json(command, o.as_json);
+    command.callback([&o] { tool::imatrix(o); });
+}
+
 void add_dial(CLI::App& app, tool::dial_options& o) {
     CLI::App& command = *app.add_subcommand(
-        "dial", "Show size, error and speed of every setting for a model, and pick one");
+        "dial",
+        "Show every setting for a model, and pick one: by its quality on your own text or tasks");
     add_argument(command, "MODEL", o.file, "A GGUF file, best in F16, BF16 or F32");
     command
         .add_option("--memory", o.memory,
@@ -57,8 +155,12 @@ void add_dial(CLI::App& app, tool::dial_options& o) {
         .add_option("--settings", o.settings,
                     "Settings to show, separated by commas, such as FP16,Q8_0,Q4_K_M")
         ->type_name("LIST");
-    command.add_option("--plot", o.plot, "Draw error and speed against size into this SVG file")
+    command
+        .add_option("--plot", o.plot,
+                    "Draw quality against size into this SVG file; without --text and --tasks "
+                    "weight error and speed")
         ->type_name("OUT.svg");
+    add_quality(command, o);
     add_threads(command, o.threads);
     add_json(command, o.as_json);
     command.callback([&o] { tool::dial(o); });
@@ -134,12 +236,16 @@ int run(int argc, char** argv) {
                                                   QDIAL_VERSION_MINOR, QDIAL_VERSION_PATCH));
     app.require_subcommand(0, 1);
     tool::dial_options dial;
+    tool::eval_options eval;
+    tool::imatrix_options imatrix;
     tool::quantize_options quantize;
     tool::estimate_options estimate;
     tool::compare_options compare;
     tool::inspect_options inspect;
     add_dial(app, dial);
+    add_eval(app, eval);
     add_quantize(app, quantize);
+    add_imatrix(app, imatrix);
     add_estimate(app, estimate);
     add_compare(app, compare);
     add_inspect(app, inspect);
@@ -152,7 +258,8 @@ int run(int argc, char** argv) {
     if (app.get_subcommands().empty())
         return fail(
             wrong_usage,
-            "expected a command: dial, quantize, estimate, compare or inspect (see --help)");
+            "expected a command: dial, eval, quantize, imatrix, estimate, compare or inspect (see "
+            "--help)");
     return 0;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,5 +17,18 @@ struct plot_point {
 
 /// Weight error (left axis) and speed (right axis) against file size, as an SVG document.
 [[nodiscard]] std::string plot_svg(const std::string& title, std::vector<plot_point> points);
+
+/// A setting's measured quality in the plot.
+struct quality_point {
+    std::string name;
+    double mebibytes;
+    double value, low, high;  ///< the interval is [low, high]
+};
+
+/// Quality against file size with intervals, and a dashed line at the limit, as an SVG document.
+/// `axis_title` says what the values are; less is better.
+[[nodiscard]] std::string quality_plot_svg(const std::string& title, const std::string& axis_title,
+                                           std::vector<quality_point> points,
+                                           std::optional<double> limit);
 
 }  // namespace tool

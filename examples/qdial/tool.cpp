@@ -6,11 +6,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 
 #include "qdial/formats/list.hpp"
 #include "qdial/gguf/atomic_file.hpp"
@@ -74,13 +77,49 @@ void refuse_same_file(const std::filesystem::path& out,
 
 namespace {
 
+/// Files and, last, the folder of a scratch_folder, where a signal handler can find them.
+struct {
+    std::array<std::array<char, 4096>, 64> files;
+    std::array<char, 4096> folder;
+    std::atomic<std::size_t> count{0};
+} scratch;
+
 extern "C" void remove_output_and_die(int number) {
     qdial::gguf::atomic_file::remove_unfinished();
+    for (std::size_t i = 0; i < scratch.count.load(); ++i) ::unlink(scratch.files[i].data());
+    if (scratch.folder[0] != 0) ::rmdir(scratch.folder.data());
     // The handler was installed for one delivery, so this ends the process as the signal would.
     ::raise(number);
 }
 
 }  // namespace
+
+scratch_folder::scratch_folder() {
+    std::string name =
+        (std::filesystem::temp_directory_path() / "qdial-XXXXXX").string();
+    if (name.size() >= scratch.folder.size() || ::mkdtemp(name.data()) == nullptr)
+        throw qdial::error(name + ": cannot make a folder for temporary files");
+    path_ = name;
+    std::ranges::copy(name, scratch.folder.data());
+}
+
+scratch_folder::~scratch_folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+    scratch.count = 0;
+    scratch.folder = {};
+}
+
+std::filesystem::path scratch_folder::file(const std::string& name) {
+    const std::size_t i = scratch.count.load();
+    const std::string full = (path_ / name).string();
+    if (i == scratch.files.size() || full.size() >= scratch.files[i].size())
+        throw qdial::error(full + ": too many temporary files");
+    scratch.files[i] = {};
+    std::ranges::copy(full, scratch.files[i].data());
+    scratch.count = i + 1;
+    return full;
+}
 
 void clean_up_on_signals() {
     struct sigaction action{};
@@ -131,8 +170,8 @@ double now() {
 
 }  // namespace
 
-progress_display::progress_display()
-    : started_(now()), shown_(started_), terminal_(::isatty(STDERR_FILENO) == 1) {}
+progress_display::progress_display(std::string unit)
+    : unit_(std::move(unit)), started_(now()), shown_(started_), terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 progress_display::~progress_display() {
     if (bar_) std::fputs("\r\033[K", stderr);
@@ -140,15 +179,17 @@ progress_display::~progress_display() {
 
 double progress_display::seconds() const { return now() - started_; }
 
-void progress_display::show(std::uint64_t done_bytes, std::uint64_t total_bytes) {
+void progress_display::show(std::uint64_t done, std::uint64_t total) {
     const double time = now();
-    if (done_bytes == 0 || time - shown_ < (terminal_ ? 0.1 : 10.0)) return;
+    if (done == 0 || time - shown_ < (terminal_ ? 0.1 : 10.0)) return;
     shown_ = time;
-    const double part = static_cast<double>(done_bytes) / static_cast<double>(total_bytes);
-    const double rate = static_cast<double>(done_bytes) / (time - started_);
-    const auto left = std::lround(static_cast<double>(total_bytes - done_bytes) / rate);
-    const std::string text = fmt::format("{:3.0f}%  {}/s  {}:{:02} left", 100 * part,
-                                         human_bytes(rate), left / 60, left % 60);
+    const double part = static_cast<double>(done) / static_cast<double>(total);
+    const double rate = static_cast<double>(done) / (time - started_);
+    const auto left = std::lround(static_cast<double>(total - done) / rate);
+    const std::string amount =
+        unit_.empty() ? human_bytes(rate) : fmt::format("{:.{}f} {}", rate, rate < 10 ? 1 : 0, unit_);
+    const std::string text =
+        fmt::format("{:3.0f}%  {}/s  {}:{:02} left", 100 * part, amount, left / 60, left % 60);
     if (!terminal_) {
         fmt::print(stderr, "{}\n", text);
         return;

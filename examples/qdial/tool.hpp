@@ -77,6 +77,22 @@ void refuse_same_file(const std::filesystem::path& out,
 /// Makes SIGINT, SIGTERM, SIGHUP and SIGBUS remove unfinished output files first.
 void clean_up_on_signals();
 
+/// A new folder for files that go away with it, also when a signal ends the process.
+class scratch_folder {
+public:
+    scratch_folder();
+    ~scratch_folder();
+    scratch_folder(const scratch_folder&) = delete;
+    scratch_folder& operator=(const scratch_folder&) = delete;
+
+    [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
+    /// A file in it that signals remove too. At most 64 at a time.
+    [[nodiscard]] std::filesystem::path file(const std::string& name);
+
+private:
+    std::filesystem::path path_;
+};
+
 /// Text in columns on standard output.
 class table {
 public:
@@ -96,15 +112,17 @@ private:
 /// How far something is, on standard error: a bar on a terminal, otherwise a line now and then.
 class progress_display {
 public:
-    progress_display();
+    /// Counts bytes, or what `unit` names.
+    explicit progress_display(std::string unit = {});
     ~progress_display();
     progress_display(const progress_display&) = delete;
     progress_display& operator=(const progress_display&) = delete;
 
-    void show(std::uint64_t done_bytes, std::uint64_t total_bytes);
+    void show(std::uint64_t done, std::uint64_t total);
     [[nodiscard]] double seconds() const;
 
 private:
+    std::string unit_;
     double started_;
     double shown_;
     bool terminal_;

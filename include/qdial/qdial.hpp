@@ -43,6 +43,10 @@
 //     model::importance_matrix
 //     model::convert    the conversion of a whole file
 //     model::compare    how far two files' weights are apart
+//     model::compare_logits, model::text_quality
+//                       how far a model's predictions are from a reference's on a text
+//     model::importance_collector
+//     model::paired_loss, model::wilson, … (statistics.hpp)  intervals of what was measured
 //
 // gguf/ and model/ allocate, and report errors as qdial::error with one line for a person.
 #pragma once
@@ -65,4 +69,6 @@
 #include "qdial/model/estimate.hpp"
 #include "qdial/model/imatrix.hpp"
 #include "qdial/model/recipes.hpp"
+#include "qdial/model/statistics.hpp"
+#include "qdial/model/text_quality.hpp"
 #include "qdial/version.hpp"

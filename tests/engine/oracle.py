@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine against the real llama.cpp.
 
-    oracle.py small|tokens|smollm2|gemma ROOT QDIAL_TOOL QDIAL_ENGINE WORK_FOLDER
+    oracle.py small|tokens|smollm2|gemma|quality|imatrix ROOT QDIAL_TOOL QDIAL_ENGINE WORK_FOLDER
 
 The folder with llama.cpp's libraries is named by QDIAL_PEER_GGML (see tests/oracle/llama.py).
 """
 
 import ctypes
+import gzip
 import json
 import os
 import pathlib
@@ -241,6 +242,89 @@ def test_model(source, noise):
     model.unlink()
 
 
+def use_tool(*arguments):
+    return subprocess.run([tool, *map(str, arguments)], check=True, capture_output=True).stdout
+
+
+def log_softmax(logits):
+    x = logits.astype(np.float64) - logits.max()
+    return x - np.log(np.exp(x).sum())
+
+
+def peer_comparison(reference, candidate, windows, context):
+    """Mean divergence, share of equal most likely tokens, and both perplexities, of windows whose
+    first token is the model's first of all."""
+    first = context // 2
+    divergences, same, losses = [], [], []
+    for window in windows:
+        for peer in (reference, candidate):
+            peer.clear()
+        for position, token in enumerate(window[:-1]):
+            x, y = (log_softmax(peer.logits([token])) for peer in (reference, candidate))
+            if position < first:
+                continue
+            divergences.append(float((np.exp(x) * (x - y)).sum()))
+            same.append(x.argmax() == y.argmax())
+            losses.append((-x[window[position + 1]], -y[window[position + 1]]))
+    return np.mean(divergences), np.mean(same), *np.exp(np.mean(losses, axis=0))
+
+
+def test_quality():
+    """The divergence that `qdial eval` finds is the one that llama.cpp's logits have. Below 0.02
+    the rounding of activations, which llama.cpp does in other blocks, weighs as much as the
+    weights."""
+    context, count = 128, 3
+    text = work / "text.txt"
+    text.write_bytes((root / "README.md").read_bytes())
+    reference = work / "F16.gguf"
+    use_tool("quantize", gemma, reference, "F16", "--force")
+    peer = Peer(reference, context=context)
+    tokens = peer.encode(text.read_bytes())
+    windows = [[tokens[0], *tokens[w * context + 1:(w + 1) * context]] for w in range(count)]
+    for recipe in ("Q8_0", "Q3_K_M", "Q2_K"):
+        path = work / f"{recipe}.gguf"
+        use_tool("quantize", reference, path, recipe, "--force")
+        ours = json.loads(use_tool("eval", path, "--against", reference, "--text", text,
+                                   "--context", context, "--chunks", count, "--json"))
+        kl, same, ppl_reference, ppl = peer_comparison(peer, Peer(path, context=context), windows,
+                                                       context)
+        print(f"{recipe}: mean KL {ours['kl_mean']:.6f}, of llama.cpp {kl:.6f}; same top "
+              f"{ours['same_top']:.4f}, {same:.4f}; perplexity {ours['ppl']:.4f}, {ppl:.4f}; of "
+              f"the reference {ours['ppl_reference']:.4f}, {ppl_reference:.4f}")
+        assert ours["tokens_scored"] == count * (context - 1 - context // 2)
+        assert abs(ours["kl_mean"] / kl - 1) < (0.03 if kl > 0.02 else 0.2)
+        assert abs(ours["same_top"] - same) < 0.02
+        assert abs(ours["ppl_reference"] / ppl_reference - 1) < 0.001
+        assert abs(ours["ppl"] / ppl - 1) < 0.01
+        path.unlink()
+    reference.unlink()
+
+
+def test_imatrix():
+    """The importance matrix that llama-imatrix collected: the same entries in the same order,
+    equal counts, sums within 1%."""
+    import gguf
+    text, out, reference = work / "jargon.txt", work / "imatrix.gguf", work / "F16.gguf"
+    text.write_bytes(
+        gzip.open("/usr/share/doc/jargon-text/jargon.txt.gz").read()[100000:400000])
+    use_tool("quantize", gemma, reference, "F16", "--force")
+    use_tool("imatrix", reference, text, out, "--context", 512, "--chunks", 16, "--force")
+    theirs, ours = ([(tensor.name, tuple(tensor.shape), np.array(tensor.data).reshape(-1))
+                     for tensor in gguf.GGUFReader(path).tensors]
+                    for path in (root / "tests/golden/models/gemma.imatrix.gguf", out))
+    assert [entry[:2] for entry in theirs] == [entry[:2] for entry in ours]
+    worst = 0
+    for (name, _, a), (_, _, b) in zip(theirs, ours):
+        if name.endswith(".counts"):
+            assert (a == b).all(), name
+        else:
+            assert ((a == 0) == (b == 0)).all(), name
+            worst = max(worst, float(np.abs(b[a != 0] / a[a != 0] - 1).max()))
+    print(f"{len(theirs) // 2} matrices, largest difference of a sum {100 * worst:.2f}%")
+    assert worst < 0.01
+    reference.unlink()
+
+
 def main():
     work.mkdir(parents=True, exist_ok=True)
     if sys.argv[1] == "small":
@@ -251,6 +335,10 @@ def main():
         test_model(smollm2, 2e-4)
     elif sys.argv[1] == "gemma":
         test_model(gemma, 5e-3)  # GELU from llama.cpp's table of binary16
+    elif sys.argv[1] == "quality":
+        test_quality()
+    elif sys.argv[1] == "imatrix":
+        test_imatrix()
     else:
         sys.exit(__doc__)
 

@@ -5,6 +5,7 @@
 """
 
 import json
+import math
 import os
 import pathlib
 import pty
@@ -72,7 +73,12 @@ def test_usage():
     options = {
         "inspect": ["--json"], "compare": ["--json", "--threads"],
         "estimate": ["--json", "--context"],
-        "dial": ["--json", "--memory", "--context", "--settings", "--plot", "--threads"],
+        "dial": ["--json", "--memory", "--context", "--settings", "--plot", "--threads", "--text",
+                 "--tasks", "--max-kl", "--max-ppl-increase", "--min-pass-rate", "--max-pass-loss",
+                 "--window", "--chunks", "--cache", "--imatrix", "--all"],
+        "eval": ["--json", "--against", "--text", "--tasks", "--context", "--chunks", "--cache",
+                 "--memory", "--threads"],
+        "imatrix": ["--json", "--context", "--chunks", "--memory", "--threads", "--force"],
         "quantize": ["--json", "--pure", "--imatrix", "--tensor-type", "--output-tensor-type",
                      "--token-embedding-type", "--allow-requantize", "--no-fallback", "--threads",
                      "--dry-run", "--force"]}
@@ -400,6 +406,244 @@ def test_dial():
     again = parse("dial", work / "back.gguf", "--settings", "F16,Q5_K_M,Q4_K_M")
     assert again["source_seems_to_come_from"] == "Q4_K_M", again
     fail(1, "same file", "dial", work / "out.gguf", "--plot", work / "out.gguf")
+
+
+def words(count, seed=5):
+    """Text that nobody wrote."""
+    generator = random.Random(seed)
+    return " ".join("".join(generator.choice("abcdefghijklmnop") for _ in
+                            range(generator.randint(1, 8))) for _ in range(count))
+
+
+def language_models():
+    """A model in F16 and in Q4_0, a text, and cases."""
+    models.language_model(work / "f16.gguf")
+    succeed("quantize", work / "f16.gguf", work / "q4.gguf", "Q4_0")
+    (work / "text.txt").write_text(words(700))
+    tasks = [{"prompt": "abc", "answer": "x", "max_tokens": 3},
+             {"prompt": "the", "regex": "^[a-z]", "max_tokens": 4, "stop": ["q"]},
+             {"prompt": "in an", "schema": {"type": "integer"}, "max_tokens": 2},
+             {"prompt": "there", "choices": [" the", " zq", "s"], "correct": 0, "name": "pick"},
+             {"prompt": "other", "choices": [" a", " b"], "correct": 1}]
+    (work / "tasks.jsonl").write_text("".join(json.dumps(t) + "\n" for t in tasks))
+    return work / "f16.gguf", work / "q4.gguf", work / "text.txt", work / "tasks.jsonl"
+
+
+def within(found, key):
+    low, high = found[key + "_interval"]
+    assert low <= found[key] <= high, (key, found)
+
+
+def test_eval():
+    f16, q4, text, tasks = language_models()
+    on_text = ["--text", text, "--context", 64]
+    same = parse("eval", f16, "--against", f16, *on_text)
+    assert same["kl_mean"] == 0 and same["kl_max"] == 0 and same["same_top"] == 1, same
+    assert same["ppl"] == same["ppl_reference"] and same["ppl_ratio"] == 1
+    assert same["in_words"] == "near-identical"
+
+    found = parse("eval", q4, "--against", f16, *on_text)
+    assert found["windows"] > 20 and found["tokens_scored"] == 31 * found["windows"], found
+    assert found["blocks"] * found["windows_per_block"] >= found["windows"]
+    assert found["ppl_reference"] == same["ppl"]
+    assert 0.001 < found["kl_mean"] < found["kl_p99"] < found["kl_p999"] <= found["kl_max"] * 1.02
+    assert found["kl_p90"] < found["kl_p99"] and 0.3 < found["same_top"] < 1
+    assert abs(found["ppl"] / found["ppl_reference"] - found["ppl_ratio"]) < 1e-9
+    for key in ("kl_mean", "kl_p90", "kl_p99", "kl_p999", "same_top", "ppl", "ppl_reference",
+                "ppl_ratio"):
+        within(found, key)
+    # The same numbers whatever the threads; a part of the text is a part of the windows.
+    assert parse("eval", q4, "--against", f16, *on_text, "--threads", 1) == found
+    part = parse("eval", q4, "--against", f16, *on_text, "--chunks", 5)
+    assert part["windows"] == 5 and part["kl_mean"] != found["kl_mean"]
+    one = parse("eval", q4, "--against", f16, *on_text, "--chunks", 1)
+    assert one["ppl_interval"] == [0, None] and one["kl_mean_interval"] == [0, None], one
+    report = succeed("eval", q4, "--against", f16, *on_text)
+    assert "mean KL divergence" in report and "In words" in report, report
+
+    # Kept results: the same numbers, and what was interrupted goes on.
+    cached = [*on_text, "--cache", work / "cache"]
+    assert parse("eval", q4, "--against", f16, *cached) == found
+    kept, = (work / "cache").iterdir()
+    whole = kept.read_bytes()
+    assert len(whole) < 30 * found["tokens_scored"] + 1000
+    assert parse("eval", q4, "--against", f16, *cached) == found
+    kept.write_bytes(whole[:len(whole) // 2])
+    assert parse("eval", q4, "--against", f16, *cached) == found
+    assert kept.read_bytes() == whole
+    assert parse("eval", f16, "--against", f16, *cached)["kl_mean"] == 0
+    assert len(list((work / "cache").iterdir())) == 2
+
+
+def test_eval_tasks():
+    f16, q4, _, tasks = language_models()
+    at_tasks = ["--tasks", tasks, "--cache", work / "cache"]
+    same = parse("eval", f16, "--against", f16, *at_tasks)
+    assert same["cases"] == 5 and same["lost"] == same["won"] == 0 and same["pass_loss"] == 0
+    assert same["mcnemar_p"] == 1
+    found = parse("eval", q4, "--against", f16, *at_tasks)
+    assert [line["line"] for line in found["outcomes"]] == [1, 2, 3, 4, 5]
+    assert found["outcomes"][3]["name"] == "pick"
+    assert found["outcomes"][3]["answer"] in (" the", " zq", "s")
+    for line in found["outcomes"][3:]:
+        assert line["passed"] == (line["answer"] == {4: " the", 5: " b"}[line["line"]])
+    assert not any(line["answer"] != line["answer"].strip() for line in found["outcomes"][:3])
+    passed = [line["passed"] for line in found["outcomes"]]
+    before = [line["passed_reference"] for line in found["outcomes"]]
+    assert found["passed"] == sum(passed) and found["passed_reference"] == sum(before)
+    assert found["lost"] == sum(b and not a for a, b in zip(passed, before))
+    assert found["won"] == sum(a and not b for a, b in zip(passed, before))
+    for key in ("pass_rate", "pass_rate_reference", "pass_loss"):
+        within(found, key)
+    assert "cases" in succeed("eval", q4, "--against", f16, *at_tasks)
+    # Again without the kept outcomes, on one thread; and with half of them.
+    assert parse("eval", q4, "--against", f16, "--tasks", tasks, "--threads", 1) == found
+    for kept in (work / "cache").iterdir():
+        data = kept.read_bytes()
+        kept.write_bytes(data[:len(data) * 2 // 3])
+    assert parse("eval", q4, "--against", f16, *at_tasks) == found
+
+
+def test_eval_errors():
+    f16, q4, text, tasks = language_models()
+    against = ["eval", q4, "--against", f16]
+    fail(2, "--against", "eval", q4, "--text", text)
+    fail(2, "either --text or --tasks", *against)
+    fail(2, "either --text or --tasks", *against, "--text", text, "--tasks", tasks)
+    fail(2, "--context", *against, "--text", text, "--context", 3)
+    fail(2, "--chunks", *against, "--text", text, "--chunks", 0)
+    fail(2, "size", *against, "--text", text, "--memory", "lots")
+    fail(1, "cannot read", *against, "--text", work / "missing.txt")
+    fail(1, "not enough memory", *against, "--text", text, "--memory", "1M")
+    (work / "empty.txt").write_text(" \n\n")
+    fail(1, "the text is empty", *against, "--text", work / "empty.txt")
+    (work / "short.txt").write_text("the end")
+    fail(1, "expected at least a context of 512", *against, "--text", work / "short.txt")
+    models.language_model(work / "mute.gguf", tokenizer=False)
+    fail(1, "tokenizer", "eval", work / "mute.gguf", "--against", work / "mute.gguf", "--text",
+         text)
+    fail(1, "tokenizer", "imatrix", work / "mute.gguf", text, work / "m.gguf")
+    fail(1, "mute.gguf", "dial", work / "mute.gguf", "--text", text)
+    fail(1, "bert", "eval", sample, "--against", sample, "--text", text)
+
+    good = '{"prompt": "a", "answer": "b"}\n'
+    broken = {
+        '{"prompt": "a", "answer": "b"': "no valid JSON", "[1]": "expected an object",
+        '{"answer": "b"}': 'no "prompt"', '{"prompt": "a"}': "found 0 of",
+        '{"prompt": "a", "answer": "b", "regex": "c"}': "found 2 of",
+        '{"prompt": "a", "regex": "("}': "regex", '{"prompt": "a", "answer": 4}': '"answer"',
+        '{"prompt": "a", "schema": {"type": "nonsense"}}': "schema",
+        '{"prompt": "a", "choices": ["b"], "correct": 0}': "at least two",
+        '{"prompt": "a", "choices": ["b", "c"], "correct": 2}': "0 to 1",
+        '{"prompt": "a", "choices": ["b", "c"], "correct": 0, "stop": ["x"]}': '"stop"',
+        '{"prompt": "a", "answer": "b", "max_tokens": 0}': '"max_tokens"',
+        '{"prompt": "a", "answer": "b", "anwser": "c"}': '"anwser"'}
+    for line, expected in broken.items():
+        (work / "broken.jsonl").write_text(good + "\n" + line + "\n" + good)
+        fail(1, "broken.jsonl: line 3: ", *against, "--tasks", work / "broken.jsonl")
+        fail(1, expected, *against, "--tasks", work / "broken.jsonl")
+    (work / "broken.jsonl").write_text("\n \n")
+    fail(1, "no cases", *against, "--tasks", work / "broken.jsonl")
+    (work / "long.jsonl").write_text(json.dumps({"prompt": words(300), "answer": "b"}))
+    fail(1, "trained for 512", *against, "--tasks", work / "long.jsonl")
+    # The sample that ships is whole.
+    assert len((tests.parent / "examples/data/tasks.jsonl").read_text().splitlines()) == 40
+
+
+def test_collect_imatrix():
+    f16, _, text, _ = language_models()
+    out = work / "matrix.gguf"
+    found = parse("imatrix", f16, text, out, "--context", 64, "--chunks", 8)
+    assert found["entries"] == 14 and found["chunks"] == 8, found
+    keys = {entry["key"]: entry["value"] for entry in parse("inspect", out)["metadata"]}
+    assert keys == {"general.type": "imatrix", "imatrix.datasets": ["text.txt"],
+                    "imatrix.chunk_count": 8, "imatrix.chunk_size": 64}
+    tensors = {tensor["name"]: tensor for tensor in parse("inspect", out)["tensors"]}
+    data = out.read_bytes()
+    for name, tensor in tensors.items():
+        if name.endswith(".counts"):
+            assert struct.unpack_from("<f", data, tensor["offset"]) == (512,), name
+        else:
+            values = struct.unpack_from("<256f", data, tensor["offset"])
+            assert all(v > 0 and math.isfinite(v) for v in values), name
+    # After a norm with weights of one, the mean square of a row is one.
+    sums = struct.unpack_from("<256f", data, tensors["blk.0.attn_q.weight.in_sum2"]["offset"])
+    assert abs(sum(sums) / 256 / 512 - 1) < 1e-3
+    first = out.read_bytes()
+    fail(1, "exists", "imatrix", f16, text, out, "--context", 64)
+    succeed("imatrix", f16, text, out, "--context", 64, "--chunks", 8, "--force", "--threads", 1)
+    assert out.read_bytes() == first
+    succeed("quantize", f16, work / "q.gguf", "Q2_K_S", "--imatrix", out)
+    fail(1, "same file", "imatrix", f16, text, text, "--force")
+    fail(1, "same file", "imatrix", f16, text, f16, "--force")
+
+
+def test_dial_quality():
+    f16, q4, text, tasks = language_models()
+    cache, plot = work / "cache", work / "dial.svg"
+    on_text = ["--text", text, "--window", 64, "--settings", "F16,Q8_0,Q5_0,Q4_0"]
+    every = parse("dial", f16, *on_text, "--all", "--cache", cache, "--plot", plot)
+    lines = {line["setting"]: line for line in every["settings"]}
+    assert list(lines) == ["FP16", "Q8_0", "Q5_0", "Q4_0"]
+    assert lines["FP16"]["is_reference"] and lines["FP16"]["verdict"] == "passes"
+    kl = [lines[name]["kl_mean"] for name in ("Q8_0", "Q5_0", "Q4_0")]
+    assert 0 < kl[0] < kl[1] < kl[2], kl
+    for line in lines.values():
+        assert line["prompt_tokens_per_second"] > 0 and line["generated_tokens_per_second"] > 0
+    # What eval says of the file that quantize writes.
+    alone = parse("eval", q4, "--against", f16, "--text", text, "--context", 64)
+    for key in ("kl_mean", "kl_mean_interval", "same_top", "ppl", "windows"):
+        assert alone[key] == lines["Q4_0"][key], key
+    drawn = xml.dom.minidom.parse(str(plot))
+    labels = [node.firstChild.data for node in drawn.getElementsByTagName("text")]
+    assert all(name in labels for name in lines), labels
+    assert len([name for name in cache.iterdir() if name.suffix == ".gguf"]) == 3
+
+    # The lowest setting within the limit, and why.
+    def pick(*limit):
+        return parse("dial", f16, *on_text, "--cache", cache, *limit)
+    between = (lines["Q5_0"]["kl_mean_interval"][1] + lines["Q4_0"]["kl_mean_interval"][0]) / 2
+    assert lines["Q5_0"]["kl_mean_interval"][1] < between
+    chosen = pick("--max-kl", between)
+    assert chosen["pick"] == "Q5_0", chosen
+    assert any("Q4_0 fails" in note for note in chosen["notes"])
+    assert pick("--max-kl", 100)["pick"] == "Q4_0"
+    ended = pick("--max-kl", 1e-9)
+    assert ended["pick"] == "FP16" and ended["settings"][1]["verdict"] == "fails", ended
+    assert ended["settings"][2]["verdict"] is None
+    doubtful = pick("--max-kl", kl[2] * 1.001)
+    assert doubtful["settings"][3]["verdict"] == "undecided" and doubtful["pick"] == "Q5_0"
+    assert doubtful["settings"][3]["windows_needed"] > alone["windows"]
+    assert any("Cannot decide about Q4_0" in note for note in doubtful["notes"])
+    assert pick("--max-ppl-increase", 1000)["pick"] == "Q4_0"
+    # Memory: what does not fit is neither run nor picked.
+    small = parse("dial", f16, *on_text, "--cache", cache, "--max-kl", 100, "--memory", "1M")
+    assert small["pick"] is None and small["settings"][3]["verdict"] is None
+
+    # Without a folder nothing stays behind; as text.
+    before = set(pathlib.Path("/tmp").glob("qdial-*"))
+    report = succeed("dial", f16, *on_text, "--max-kl", 100, "--chunks", 6)
+    assert "Pick: Q4_0" in report and "reference" in report, report
+    assert set(pathlib.Path("/tmp").glob("qdial-*")) <= before
+
+    at_tasks = parse("dial", f16, "--tasks", tasks, "--settings", "F16,Q4_0", "--cache", cache,
+                     "--max-pass-loss", 1)
+    assert at_tasks["settings"][0]["is_reference"] and at_tasks["settings"][0]["lost"] == 0
+    line = at_tasks["settings"][1]
+    assert line["cases"] == 5 and line["verdict"] in ("undecided", "fails")
+    if line["lost"] == line["won"] == 0:
+        assert at_tasks["pick"] == "FP16" and line["cases_needed"] > 300, at_tasks
+    assert "Pick: Q4_0" in succeed("dial", f16, "--tasks", tasks, "--settings", "F16,Q4_0",
+                                   "--max-pass-loss", 100)
+    fail(2, "found both", "dial", f16, "--text", text, "--tasks", tasks)
+    fail(2, "--text or --tasks", "dial", f16, "--max-kl", 1)
+    fail(2, "need --tasks", "dial", f16, "--text", text, "--min-pass-rate", 50)
+    fail(2, "need --text", "dial", f16, "--tasks", tasks, "--max-kl", 1)
+    fail(1, "same file", "dial", f16, *on_text, "--plot", text)
+    # Weights that were quantized once give themselves away.
+    succeed("quantize", q4, work / "back.gguf", "F16")
+    again = parse("dial", work / "back.gguf", *on_text, "--all", "--chunks", 8)
+    assert any("been Q4_0 before" in note for note in again["notes"]), again["notes"]
 
 
 def test_malformed():

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,6 +16,7 @@
 #include "qdial/error.hpp"
 #include "qdial/gguf/text.hpp"
 #include "qdial/model/recipes.hpp"
+#include "qdial/model/statistics.hpp"
 
 namespace qdial::model {
 
@@ -91,6 +93,67 @@ inline constexpr rung rungs[] = {
     for (std::size_t i = 0; i < memory_bytes.size(); ++i)
         if (memory_bytes[i] <= budget_bytes) return i;
     return std::nullopt;
+}
+
+/// Mean divergences from the unquantized model that plain words stand for.
+struct quality_band {
+    double most_kl;  ///< nats per token
+    std::string_view words;
+};
+
+/// The words of the dial, set where people set them on an 8B model. llama.cpp's own table for
+/// Llama 3 8B (tools/perplexity/README.md, "LLaMA 3 8b Scoreboard") has mean divergences of 0.0014
+/// for Q8_0, 0.0055 for Q6_K, 0.011 for Q5_K_M, 0.031 for Q4_K_M, 0.10 for Q3_K_M and 0.45 for
+/// Q2_K; the bounds lie about the geometric middle of neighbours. Smaller models lose more with the
+/// same setting.
+inline constexpr quality_band quality_bands[] = {
+    {0.008, "near-identical"},
+    {0.02, "slightly degraded"},
+    {0.06, "noticeable"},
+    {0.2, "visible"},
+    {std::numeric_limits<double>::infinity(), "significant"},
+};
+
+/// The limit that a pick keeps to unless another is asked for: all that is at most "noticeable".
+inline constexpr double usual_kl_limit = 0.06;
+
+/// Plain words for a mean divergence, in nats per token.
+[[nodiscard]] constexpr std::string_view words_for_kl(double mean_kl) noexcept {
+    for (const quality_band& band : quality_bands)
+        if (mean_kl <= band.most_kl) return band.words;
+    return quality_bands[std::size(quality_bands) - 1].words;
+}
+
+/// The index of a setting whose error is far below that of one with more bits, from the top of the
+/// dial down: the weights lie on its grid, so somebody quantized them before. Nothing if there is
+/// none. Works on errors of weights and on divergences alike.
+[[nodiscard]] constexpr std::optional<std::size_t> setting_of_the_past(
+    std::span<const double> errors_down) noexcept {
+    double most = 0;
+    for (std::size_t i = 0; i < errors_down.size(); ++i) {
+        if (errors_down[i] < most / 4) return i;
+        most = errors_down[i] > most ? errors_down[i] : most;
+    }
+    return std::nullopt;
+}
+
+/// What is known about a rung when one is picked.
+struct judged_rung {
+    std::optional<verdict> quality;  ///< nothing if it was not evaluated
+    bool fits;                       ///< into the memory
+};
+
+/// The lowest rung that passes and fits, from the top of the dial down; nothing if none does.
+/// Rungs below one that fails do not count, even if they pass: they cannot be better, so that
+/// was luck.
+[[nodiscard]] constexpr std::optional<std::size_t> lowest_rung_that_passes(
+    std::span<const judged_rung> rungs_down) noexcept {
+    std::optional<std::size_t> pick;
+    for (std::size_t i = 0; i < rungs_down.size(); ++i) {
+        if (rungs_down[i].quality == verdict::fail) break;
+        if (rungs_down[i].quality == verdict::pass && rungs_down[i].fits) pick = i;
+    }
+    return pick;
 }
 
 }  // namespace qdial::model

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Importance matrices: for every column of a weight matrix, the mean of the squared activations
-// that met it on sample text. Reads what llama-imatrix writes, GGUF and the older .dat.
+// that met it on sample text. Reads what llama-imatrix writes, GGUF and the older .dat; collects
+// and writes the GGUF form.
 #pragma once
 
 #include <cmath>
@@ -21,6 +22,7 @@
 #include "qdial/gguf/cursor.hpp"
 #include "qdial/gguf/mapped_file.hpp"
 #include "qdial/gguf/reader.hpp"
+#include "qdial/gguf/writer.hpp"
 #include "qdial/model/description.hpp"
 
 namespace qdial::model {
@@ -229,6 +231,87 @@ private:
     std::vector<std::string> datasets_;
     std::uint32_t chunk_count_ = 0;
     std::map<std::string, std::vector<float>, std::less<>> entries_;
+};
+
+/// Collects an importance matrix while a model reads text, and writes it in llama-imatrix's form.
+class importance_collector {
+public:
+    /// Adds what one weight matrix met: `n` rows of `row_length` activations. Throws `error` if the
+    /// same matrix met rows of another length, and for activations that are not finite.
+    void add(std::string_view weight, std::span<const float> rows, std::size_t n,
+             std::size_t row_length) {
+        auto found = entries_.find(weight);
+        if (found == entries_.end())
+            found = entries_.emplace(std::string(weight), entry{}).first;
+        entry& into = found->second;
+        if (into.sums.empty()) into.sums.resize(row_length);
+        if (into.sums.size() != row_length || rows.size() != n * row_length)
+            throw error("importance of tensor " + gguf::detail::quoted(weight) + ": found rows of " +
+                        std::to_string(row_length) + " activations, expected " +
+                        std::to_string(into.sums.size()));
+        for (std::size_t j = 0; j < n; ++j) {
+            const float* row = rows.data() + j * row_length;
+            for (std::size_t i = 0; i < row_length; ++i)
+                into.sums[i] += double{row[i]} * double{row[i]};
+        }
+        for (const double sum : into.sums)
+            if (!std::isfinite(sum))
+                throw error("importance of tensor " + gguf::detail::quoted(weight) +
+                            ": found activations that are not finite");
+        into.rows += static_cast<double>(n);
+    }
+
+    /// Matrices that met something.
+    [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
+
+    /// The file: sums of squares and numbers of rows of every matrix, by name. `chunk_size` is in
+    /// tokens. Throws `error` if nothing was collected, and what `gguf::file_plan` throws.
+    [[nodiscard]] std::vector<std::byte> to_gguf(const std::string& name,
+                                                 const std::vector<std::string>& datasets,
+                                                 std::uint32_t chunk_count,
+                                                 std::uint32_t chunk_size) const {
+        if (entries_.empty()) throw error(name + ": no matrix met any activations");
+        gguf::metadata metadata;
+        metadata.set("general.type", std::string_view("imatrix"));
+        metadata.set("imatrix.datasets", datasets);
+        metadata.set("imatrix.chunk_count", chunk_count);
+        metadata.set("imatrix.chunk_size", chunk_size);
+        std::vector<gguf::tensor_spec> specs;
+        std::vector<float> values;
+        for (const auto& [weight, collected] : entries_) {
+            specs.push_back(spec(weight + ".in_sum2", collected.sums.size()));
+            specs.push_back(spec(weight + ".counts", 1));
+        }
+        const gguf::file_plan plan(name, metadata, std::move(specs));
+        std::vector<std::byte> bytes;
+        bytes.reserve(static_cast<std::size_t>(plan.file_bytes()));
+        gguf::writer out(plan, [&](std::span<const std::byte> piece) {
+            bytes.insert(bytes.end(), piece.begin(), piece.end());
+        });
+        for (const auto& [weight, collected] : entries_) {
+            values.assign(collected.sums.begin(), collected.sums.end());
+            out.append(std::as_bytes(std::span(values)));
+            values.assign(1, static_cast<float>(collected.rows));
+            out.append(std::as_bytes(std::span(values)));
+        }
+        out.finish();
+        return bytes;
+    }
+
+private:
+    struct entry {
+        std::vector<double> sums;  // of squares, by column
+        double rows = 0;
+    };
+
+    [[nodiscard]] static gguf::tensor_spec spec(std::string name, std::size_t values) {
+        gguf::tensor_shape shape;
+        shape.n_dims = 1;
+        shape.extent[0] = values;
+        return {std::move(name), shape, info_of<f32>};
+    }
+
+    std::map<std::string, entry, std::less<>> entries_;
 };
 
 }  // namespace qdial::model
