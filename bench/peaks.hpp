@@ -74,8 +74,8 @@ inline constexpr reading readings[] = {
     {"four streams, prefetched", read_bytes<4, 4096>},
 };
 
-/// Multiply-adds of 8-bit integers as the library's kernels make them: unsigned times signed, summed
-/// in 32 bits (VNNI) or in 16 bits.
+/// Multiply-adds of 8-bit integers as the library's kernels make them: unsigned times signed,
+/// summed in 32 bits (VNNI) or in 16 bits.
 #if defined(__AVX512VNNI__)
 struct byte_peak {
     static constexpr const char* name = "vpdpbusd, 512 bits";
