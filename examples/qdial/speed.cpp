@@ -6,15 +6,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "qdial/formats/list.hpp"
-#include "qdial/kernels/activations.hpp"
-#include "qdial/kernels/dot.hpp"
+#include "qdial/kernels/gemm.hpp"
 #include "qdial/kernels/quantize.hpp"
 #include "qdial/model/codec.hpp"
 #include "qdial/model/tiles.hpp"
@@ -34,51 +32,68 @@ std::size_t matrix_bytes() {
     return std::clamp(2 * static_cast<std::size_t>(cache), least, most);
 }
 
-/// A matrix in format F, too large for the caches, and a vector to multiply it with.
+/// Memory for packed data, from a cache line's start.
+class packed_memory {
+public:
+    explicit packed_memory(std::size_t size)
+        : memory_(std::make_unique_for_overwrite<line[]>((size + sizeof(line) - 1) / sizeof(line))),
+          size_(size) {}
+    std::span<std::byte> bytes() {
+        return std::as_writable_bytes(std::span(memory_.get(), size_)).first(size_);
+    }
+
+private:
+    struct alignas(64) line {
+        std::byte bytes[64];
+    };
+    std::unique_ptr<line[]> memory_;
+    std::size_t size_;
+};
+
+/// A packed matrix in format F, too large for the caches, and a vector to multiply it with.
 template <class F>
 class product {
 public:
     /// The matrix is made of `rows` over and over.
     product(std::span<const float> rows, std::size_t row_length)
-        : row_blocks_(row_length / F::block_length) {
-        const std::size_t pattern = rows.size() / F::block_length;
-        const std::size_t copies = matrix_bytes() / (pattern * sizeof(block)) + 1;
-        weights_ = std::make_unique_for_overwrite<block[]>(copies * pattern);
-        qdial::quantize_rows<F>(rows, row_length, std::span(weights_.get(), pattern));
-        for (std::size_t i = 1; i < copies; ++i)
-            std::memcpy(static_cast<void*>(weights_.get() + i * pattern), weights_.get(),
-                        pattern * sizeof(block));
-        activations_.resize(row_length / A::block_length);
-        const std::span<const float> vector = rows.first(row_length);
-        if constexpr (A::is_float)
-            qdial::quantize<A>(vector, activations_);
-        else
-            qdial::quantize_activations<A>(vector, activations_);
-        results_.resize(copies * pattern / row_blocks_);
+        : row_length_(row_length),
+          rows_(rows_of(rows.size(), row_length)),
+          weights_(qdial::pack_size<F>(rows_, row_length)),
+          activations_(qdial::packed_activations_size<A>(1, row_length)),
+          results_(rows_) {
+        std::vector<typename F::block> blocks(rows.size() / F::block_length);
+        qdial::quantize_rows<F>(rows, row_length, blocks);
+        const std::size_t copies = rows_ * row_length / rows.size();
+        const std::size_t size = qdial::pack_size<F>(rows_ / copies, row_length);
+        for (std::size_t i = 0; i < copies; ++i)
+            qdial::pack<F>(std::span<const typename F::block>(blocks), row_length,
+                           weights_.bytes().subspan(i * size, size));
+        qdial::pack_activations<A>(rows.data(), 1, row_length, row_length, activations_.bytes());
     }
 
     /// Seconds per weight of one multiplication.
     double run(thread_pool& threads) {
-        const std::size_t rows = results_.size();
-        const std::size_t rows_per_task = std::max<std::size_t>(rows / 128, 1);
         const auto begin = std::chrono::steady_clock::now();
-        threads((rows + rows_per_task - 1) / rows_per_task, [&](std::size_t task) {
-            const std::size_t end = std::min((task + 1) * rows_per_task, rows);
-            for (std::size_t row = task * rows_per_task; row < end; ++row)
-                results_[row] = qdial::dot<F>(
-                    std::span<const block>(weights_.get() + row * row_blocks_, row_blocks_),
-                    activations_);
-        });
+        qdial::gemv<F>({weights_.bytes().data(), rows_, row_length_},
+                       {activations_.bytes().data(), 1, row_length_}, std::span(results_),
+                       qdial::output::overwrite, threads);
         const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
-        return time.count() / static_cast<double>(rows * row_blocks_ * F::block_length);
+        return time.count() / static_cast<double>(rows_ * row_length_);
     }
 
 private:
-    using A = typename F::activation;
-    using block = typename F::block;
-    std::size_t row_blocks_;
-    std::unique_ptr<block[]> weights_;
-    std::vector<typename A::block> activations_;
+    using A = qdial::packed_activation<F>;
+
+    /// As many copies of the rows as make a large matrix; packed copies follow each other if each
+    /// is a multiple of sixteen rows.
+    static std::size_t rows_of(std::size_t elements, std::size_t row_length) {
+        const std::size_t rows = elements / row_length;
+        const std::size_t bytes = elements / F::block_length * sizeof(typename F::block);
+        return rows * (matrix_bytes() / bytes + 1);
+    }
+
+    std::size_t row_length_, rows_;
+    packed_memory weights_, activations_;
     std::vector<float> results_;
 };
 
@@ -126,12 +141,17 @@ std::map<std::uint32_t, std::size_t> largest_matrices(
     return largest;
 }
 
-/// The first rows of a tensor, about a tile of them.
+/// The first rows of a tensor: about a tile of them, over and over until they are a multiple of the
+/// rows that packed matrices interleave.
 std::vector<float> first_rows(const model::source_tensor& from, const model::tensor_shape& shape) {
     const std::optional<model::tile> part = model::tile_cutter(shape, true).next();
     std::vector<float> rows(part->elements());
     const qdial::format_info& format = from.tensor->format;
     model::decode(format.gguf_id, model::bytes_of(*part, format, from.tensor->data), rows);
+    const std::size_t row_length = static_cast<std::size_t>(shape.dims[0]);
+    const std::size_t decoded = rows.size();
+    while (rows.size() / row_length % qdial::simd::interleaved_rows != 0)
+        rows.push_back(rows[rows.size() % decoded]);
     return rows;
 }
 
@@ -149,7 +169,7 @@ std::map<std::uint32_t, double> measure_speeds(const model::model_source& source
         qdial::visit(format, [&]<class F>(F) {
             if constexpr (std::same_as<F, qdial::f16>)
                 speeds[format] = 1.0;
-            else if constexpr (qdial::weight_format<F> && qdial::encodable_format<F>)
+            else if constexpr (qdial::packable_format<F> && qdial::encodable_format<F>)
                 speeds[format] = ratio(*baseline, product<F>(rows, row_length), threads);
         });
     }
