@@ -28,6 +28,12 @@
 //     quantize_activations<A>(row, blocks)                       A: q8_0, q8_1, q8_k
 //     dot<F>(weights, activations)                               activations in F::activation
 //
+//     pack<F>(blocks, row_length, packed)                        a matrix for the next ones
+//     pack_activations<A>(x, n, row_length, stride, out)         rows of activations, once for all
+//                                                                matrices with this partner
+//     gemv<F>({packed, rows, row_length}, activations, y)        y = W x
+//     gemm<F>(…, y, ldy), gemm_experts<F>(…)                     Y = X W^T, mixture of experts
+//
 // Arch is the backend, by default the best that the compiler's flags allow (simd/arch.hpp). Every
 // backend, compiler and flag set gives the same bits; -ffast-math is refused.
 //
@@ -61,6 +67,7 @@
 #include "qdial/kernels/dequantize.hpp"
 #include "qdial/kernels/dot.hpp"
 #include "qdial/kernels/executor.hpp"
+#include "qdial/kernels/gemm.hpp"
 #include "qdial/kernels/quantize.hpp"
 #include "qdial/model/architecture.hpp"
 #include "qdial/model/compare.hpp"
