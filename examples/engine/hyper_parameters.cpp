@@ -73,6 +73,9 @@ const known_architecture& architecture_of(const qdial::gguf::file& file) {
 void read_shape(const qdial::gguf::file& file, const keys& of, hyper_parameters& p) {
     const qdial::model::architecture shape = qdial::model::architecture_from(file);
     p.layers = of.count("block_count");
+    if (p.layers > file.tensors().size())
+        of.fail("block_count", "found " + std::to_string(p.layers) + " for a file of " +
+                                   std::to_string(file.tensors().size()) + " tensors");
     p.embedding = of.count("embedding_length");
     p.feed_forward = of.count("feed_forward_length");
     p.trained_context = shape.context_length;

@@ -161,6 +161,8 @@ model::model(const std::filesystem::path& path, thread_pool& threads, const load
     for (planned& p : plan) {
         *p.into = linear(*p.from, std::move(p.bias), threads);
         impl_->bytes_by_format[p.into->format()] += p.into->packed_bytes();
+        // Packed, they are not read again; rows of the embeddings are.
+        if (p.from != impl_->weights.embeddings) file.drop(p.from->data);
         done += p.from->data.size();
         if (progress) progress(done, total);
     }

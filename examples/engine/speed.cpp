@@ -2,12 +2,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "commands.hpp"
 #include "peer.hpp"
-#include "qdial/error.hpp"
-#include "weights.hpp"
 
 namespace engine {
 
