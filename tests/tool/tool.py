@@ -642,7 +642,8 @@ def test_dial_quality():
     fail(1, "same file", "dial", f16, *on_text, "--plot", text)
     # Weights that were quantized once give themselves away.
     succeed("quantize", q4, work / "back.gguf", "F16")
-    again = parse("dial", work / "back.gguf", *on_text, "--all", "--chunks", 8)
+    again = parse("dial", work / "back.gguf", "--text", text, "--window", 64, "--settings",
+                  "F16,Q5_1,Q4_0", "--all", "--chunks", 8)
     assert any("been Q4_0 before" in note for note in again["notes"]), again["notes"]
 
 
