@@ -15,8 +15,9 @@
 
 namespace qdial::kernels {
 
-/// Bytes ahead of the words in use that are fetched: far enough for memory's latency.
-inline constexpr std::size_t prefetch_distance = 4096;
+/// Bytes ahead of the words in use that are fetched: far enough for memory's latency. Factors lie
+/// apart, a few bytes for every block: of them, those of the next tiles are fetched.
+inline constexpr std::size_t prefetch_distance = 8192;
 
 /// Sixteen rows' word or floats in a panel.
 struct alignas(64) panel_row {
@@ -82,25 +83,18 @@ QDIAL_INLINE typename V::word unpack_codes(const std::byte* words) noexcept {
     return codes;
 }
 
-/// The codes of elements E … E + 3. Where a word is read for the first time (its lowest bits), what
-/// lies `prefetch_distance` behind it is fetched: spread over the block's arithmetic.
+/// The codes of elements E … E + 3. What lies `prefetch_distance` behind the block is fetched along
+/// with them: line after line, as the processor's own prefetching knows it, whatever the order in
+/// which codes need the words, and spread over the block's arithmetic.
 template <class F, class V, std::size_t E, int Shift>
 QDIAL_INLINE typename V::word fetch_codes(const std::byte* words) noexcept {
     auto codes = unpack_codes<F, V, E, Shift>(words);
-    unrolled<interleaved<F>::fields(E).size()>([&](auto i) QDIAL_INLINE_LAMBDA {
-        constexpr bit_field field = interleaved<F>::fields(E)[i];
-        constexpr std::size_t at = (field.offset - words_at<F>) / 4 * sizeof(panel_row);
-        if constexpr (field.shift == 0) V::prefetch(words + at + prefetch_distance, codes);
-    });
+    constexpr std::size_t steps = F::block_length / 4;
+    constexpr std::size_t line = E / 4 * words_per_block<F> / steps;
+    static_assert(words_per_block<F> <= steps);
+    if constexpr (E == 0 || line != (E / 4 - 1) * words_per_block<F> / steps)
+        V::prefetch(words + line * sizeof(panel_row) + prefetch_distance, codes);
     return codes;
-}
-/// Word i of sixteen rows' block, likewise.
-template <class V>
-QDIAL_INLINE typename V::word fetch_word(const std::byte* words, std::size_t i) noexcept {
-    const std::byte* p = words + i * sizeof(panel_row);
-    auto word = V::load(p);
-    V::prefetch(p + prefetch_distance, word);
-    return word;
 }
 
 /// Integer scale `S` of sixteen rows from the format's scale words.
@@ -129,19 +123,21 @@ struct super_block_source {
 
     const std::byte* words[R];
     const std::byte* halves[R];
+    std::size_t to_next_tiles;
     typename V::word scale_words[R][plan::scales / 4];
     typename V::word minimum_words[R][plan::minima == 0 ? 1 : plan::scales / 4];
 
     /// Block `block` of the row's `blocks`; tiles are `tile_bytes` apart.
     QDIAL_INLINE void unpack(const std::byte* first, std::size_t tile_bytes, std::size_t blocks,
                              std::size_t block, std::size_t) noexcept {
+        to_next_tiles = R * tile_bytes;
         QDIAL_UNROLL
         for (std::size_t r = 0; r < R; ++r) {
             const std::byte* tile = first + r * tile_bytes;
             words[r] = tile + packed_tile<F>::words(block);
             halves[r] = tile + packed_tile<F>::halves(blocks, block);
             const auto word = [w = words[r]](std::size_t i) QDIAL_INLINE_LAMBDA {
-                return fetch_word<V>(w, i);
+                return V::load(w + i * sizeof(panel_row));
             };
             interleaved<F>::template scales<V>(word, scale_words[r]);
             if constexpr (plan::minima != 0)
@@ -164,7 +160,9 @@ struct super_block_source {
         return unpack_minima<V, S::value>(minimum_words[r]);
     }
     QDIAL_INLINE typename V::reals d(std::size_t r) const noexcept {
-        return V::load_halves(halves[r]);
+        auto factors = V::load_halves(halves[r]);
+        V::prefetch(halves[r] + to_next_tiles, factors);
+        return factors;
     }
     QDIAL_INLINE typename V::reals dmin(std::size_t r) const noexcept {
         return V::load_halves(halves[r] + 32);
@@ -192,7 +190,7 @@ struct super_block_panel {
                              std::size_t block, std::size_t count) noexcept {
         for (std::size_t r = 0; r < R; ++r) {
             source from;
-            from.unpack(first + r * tile_bytes, 0, blocks, block, count);
+            from.unpack(first + r * tile_bytes, R * tile_bytes, blocks, block, count);
             unrolled<64>([&](auto k) QDIAL_INLINE_LAMBDA {
                 V::store(codes_[k][r].bytes, from.codes(k, 0));
             });
@@ -366,10 +364,12 @@ struct simple_block_source {
 
     const std::byte* words[R];
     const std::byte* halves[R];
+    std::size_t to_next_tiles;
 
     /// `count` blocks from block `most` * `part` on.
     QDIAL_INLINE void unpack(const std::byte* first, std::size_t tile_bytes, std::size_t blocks,
                              std::size_t part, std::size_t) noexcept {
+        to_next_tiles = R * tile_bytes;
         QDIAL_UNROLL
         for (std::size_t r = 0; r < R; ++r) {
             const std::byte* tile = first + r * tile_bytes;
@@ -386,7 +386,10 @@ struct simple_block_source {
         return c;
     }
     QDIAL_INLINE typename V::reals d(std::size_t b, std::size_t r) const noexcept {
-        return V::load_halves(halves[r] + b * packed_tile<F>::halves_bytes);
+        const std::byte* p = halves[r] + b * packed_tile<F>::halves_bytes;
+        auto factors = V::load_halves(p);
+        V::prefetch(p + to_next_tiles, factors);
+        return factors;
     }
     QDIAL_INLINE typename V::reals m(std::size_t b, std::size_t r) const noexcept {
         return V::load_halves(halves[r] + b * packed_tile<F>::halves_bytes + 32);
@@ -412,7 +415,7 @@ struct simple_block_panel {
                              std::size_t part, std::size_t count) noexcept {
         for (std::size_t r = 0; r < R; ++r) {
             source from;
-            from.unpack(first + r * tile_bytes, 0, blocks, part, count);
+            from.unpack(first + r * tile_bytes, R * tile_bytes, blocks, part, count);
             for (std::size_t b = 0; b < count; ++b) {
                 unrolled<8>([&](auto k) QDIAL_INLINE_LAMBDA {
                     V::store(codes_[b][k][r].bytes, from.codes(b, k, 0));
@@ -570,7 +573,7 @@ struct float_panel {
                              std::size_t part, std::size_t count) noexcept {
         for (std::size_t r = 0; r < R; ++r) {
             source from;
-            from.unpack(first + r * tile_bytes, 0, blocks, part, count);
+            from.unpack(first + r * tile_bytes, R * tile_bytes, blocks, part, count);
             for (std::size_t k = 0; k < count; ++k)
                 V::store(weights_[k][r].floats(), from.weights(k, 0));
         }

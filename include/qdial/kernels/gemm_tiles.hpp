@@ -39,7 +39,7 @@ struct tile_panel {
                              std::size_t part, std::size_t count) noexcept {
         for (std::size_t r = 0; r < 2; ++r) {
             source from;
-            from.unpack(first + r * tile_bytes, 0, all_blocks, part, count);
+            from.unpack(first + r * tile_bytes, 2 * tile_bytes, all_blocks, part, count);
             if constexpr (super_blocks)
                 unpack_super_block(from, r);
             else
