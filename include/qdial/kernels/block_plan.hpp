@@ -31,6 +31,9 @@ inline constexpr int largest_activation = 127;
 /// power of two of at most a sub-block for which that holds. A format with an offset (Q3_K, Q6_K)
 /// starts its sums at -offset times the activations' sum; its codes may be multiplied by
 /// 2^code_shift, and the block's sum is then shifted back, so that one table of starts serves both.
+/// Five bits without an offset (Q5_K) get one of 16 in 32-bit parts: groups are twice as long then,
+/// and 16 times the sum of scale times activation sum, at most 16 * 8 * 63 * 32 * 127 < 2^25, is
+/// added at the end.
 ///
 /// The sum of a whole block is at most 256 * max|q| * 127 * max|scale| < 2^27.0 for Q6_K, the
 /// largest (256 * 32 * 127 * 128), times 2^code_shift <= 2^3 for Q3_K only (256 * 4 * 127 * 32 * 8
@@ -41,14 +44,18 @@ struct super_block_plan {
     using D = decoder<F, arch::generic>;
     static constexpr bool is_signed = V::kind == simd::code_kind::signed_in_32;
     static constexpr bool in_16 = V::kind == simd::code_kind::unsigned_in_16;
-    static constexpr bool has_start = !is_signed && D::offset != 0;
+    /// What codes exceed those of the definition by.
+    static constexpr int bias =
+        !is_signed && !in_16 && D::offset == 0 && interleaved<F>::code_bits == 5 ? 16 : 0;
+    static constexpr int offset = D::offset + bias;
+    static constexpr bool has_start = !is_signed && offset != 0;
     /// Whether the starts for groups of 8 (pairs: 16) elements are taken, which hold -32 sums;
     /// else those of groups of 16, which hold -16 sums.
-    static constexpr bool offset_32 = has_start && (in_16 || D::offset > 16);
+    static constexpr bool offset_32 = has_start && (in_16 || offset > 16);
     static constexpr int start_offset = !has_start ? 0 : offset_32 ? 32 : 16;
     static constexpr int code_shift = [] {
         int shift = 0;
-        for (int k = D::offset; has_start && k < start_offset; k *= 2) ++shift;
+        for (int k = offset; has_start && k < start_offset; k *= 2) ++shift;
         return shift;
     }();
     static constexpr group_start start = !has_start ? group_start::zero

@@ -103,9 +103,9 @@ QDIAL_INLINE typename V::word unpack_scale(const Words& words) noexcept {
     const auto top = V::template shl<24 - 8 * (S % 4)>(words[S / 4]);
     return V::to_scale(V::template sar<24>(top));
 }
-/// Pair `S` of minima: those of bytes 0 and 2, or 1 and 3, of a word.
+/// Pair `S` of minima or (never negative) scales: bytes 0 and 2, or 1 and 3, of a word.
 template <class V, std::size_t S, class Words>
-QDIAL_INLINE typename V::word unpack_minima(const Words& words) noexcept {
+QDIAL_INLINE typename V::word unpack_pair(const Words& words) noexcept {
     return V::bit_and(V::template shr<8 * (S % 2)>(words[S / 2]), V::splat(0x00FF00FF));
 }
 
@@ -157,7 +157,11 @@ struct super_block_source {
     }
     template <class S>
     QDIAL_INLINE typename V::word minima(S, std::size_t r) const noexcept {
-        return unpack_minima<V, S::value>(minimum_words[r]);
+        return unpack_pair<V, S::value>(minimum_words[r]);
+    }
+    template <class S>
+    QDIAL_INLINE typename V::word scale_pair(S, std::size_t r) const noexcept {
+        return unpack_pair<V, S::value>(scale_words[r]);
     }
     QDIAL_INLINE typename V::reals d(std::size_t r) const noexcept {
         auto factors = V::load_halves(halves[r]);
@@ -184,6 +188,7 @@ struct super_block_panel {
     panel_row codes_[64][R];
     panel_row scales_[plan::scales][R];
     panel_row minima_[plan::minima + 1][R];  // one more, so that there is one
+    panel_row scale_pairs_[plan::bias == 0 ? 1 : plan::scales / 2][R];
     panel_row d_[R], dmin_[R];               // floats
 
     QDIAL_INLINE void unpack(const std::byte* first, std::size_t tile_bytes, std::size_t blocks,
@@ -197,6 +202,10 @@ struct super_block_panel {
             unrolled<plan::scales>([&](auto s) QDIAL_INLINE_LAMBDA {
                 V::store(scales_[s][r].bytes, from.scale(s, 0));
             });
+            if constexpr (plan::bias != 0)
+                unrolled<plan::scales / 2>([&](auto s) QDIAL_INLINE_LAMBDA {
+                    V::store(scale_pairs_[s][r].bytes, from.scale_pair(s, 0));
+                });
             V::store(d_[r].floats(), from.d(0));
             if constexpr (plan::minima != 0) {
                 unrolled<plan::minima>([&](auto s) QDIAL_INLINE_LAMBDA {
@@ -214,6 +223,9 @@ struct super_block_panel {
     }
     QDIAL_INLINE typename V::word minima(std::size_t s, std::size_t r) const noexcept {
         return V::load(minima_[s][r].bytes);
+    }
+    QDIAL_INLINE typename V::word scale_pair(std::size_t s, std::size_t r) const noexcept {
+        return V::load(scale_pairs_[s][r].bytes);
     }
     QDIAL_INLINE typename V::reals d(std::size_t r) const noexcept {
         return V::load(d_[r].floats());
@@ -249,35 +261,61 @@ QDIAL_INLINE auto divided_by(A a) noexcept {
         return std::integral_constant<std::size_t, A::value / Divisor>{};
 }
 
-/// The exact sum of minimum times the sum of its activations, times the factors, is subtracted.
-template <class Source, std::size_t R, std::size_t C>
-QDIAL_INLINE void subtract_minima(const Source& w, const std::byte* const (&x)[C],
-                                  typename Source::V::reals (&y)[R][C]) noexcept {
+/// Adds up pairs, given by pair(i, r), times the sums of their elements' activations.
+template <class Source, std::size_t R, std::size_t C, class Pair>
+QDIAL_INLINE void add_activation_sums(const std::byte* const (&x)[C], Pair pair,
+                                      typename Source::V::word (&sums)[R][C]) noexcept {
     using V = typename Source::V;
-    constexpr std::size_t sums_at = Source::plan::scales == 16
-                                        ? offsetof(packed_q8_k, sums_of_16)
-                                        : offsetof(packed_q8_k, sums_of_32);
-    typename V::word sums[R][C];
+    constexpr std::size_t scales = Source::plan::scales;
+    constexpr std::size_t sums_at =
+        scales == 16 ? offsetof(packed_q8_k, sums_of_16) : offsetof(packed_q8_k, sums_of_32);
     QDIAL_UNROLL
     for (std::size_t r = 0; r < R; ++r) {
         QDIAL_UNROLL
         for (std::size_t c = 0; c < C; ++c) sums[r][c] = V::zero();
     }
-    for_each_index<Source, Source::plan::minima>([&](auto i) QDIAL_INLINE_LAMBDA {
+    for_each_index<Source, scales / 2>([&](auto i) QDIAL_INLINE_LAMBDA {
         QDIAL_UNROLL
         for (std::size_t c = 0; c < C; ++c) {
             const auto a = V::broadcast_pair(x[c] + sums_at + 4 * i);
             QDIAL_UNROLL
             for (std::size_t r = 0; r < R; ++r)
-                sums[r][c] = V::add_pairs(sums[r][c], w.minima(i, r), a);
+                sums[r][c] = V::add_pairs(sums[r][c], pair(i, r), a);
         }
     });
+}
+
+/// The exact sum of minimum times the sum of its activations, times the factors, is subtracted.
+template <class Source, std::size_t R, std::size_t C>
+QDIAL_INLINE void subtract_minima(const Source& w, const std::byte* const (&x)[C],
+                                  typename Source::V::reals (&y)[R][C]) noexcept {
+    using V = typename Source::V;
+    typename V::word sums[R][C];
+    add_activation_sums<Source>(
+        x, [&](auto i, std::size_t r) QDIAL_INLINE_LAMBDA { return w.minima(i, r); }, sums);
     QDIAL_UNROLL
     for (std::size_t c = 0; c < C; ++c) {
         const auto d = V::broadcast_float(x[c] + offsetof(packed_q8_k, d));
         QDIAL_UNROLL
         for (std::size_t r = 0; r < R; ++r)
             y[r][c] = V::fnma(V::to_reals(sums[r][c]), V::mul(w.dmin(r), d), y[r][c]);
+    }
+}
+
+/// Takes the codes' bias out of the sums: adds it times the sum of scale times activation sum.
+template <class Source, std::size_t R, std::size_t C>
+QDIAL_INLINE void remove_bias(const Source& w, const std::byte* const (&x)[C],
+                              typename Source::V::word (&sums)[R][C]) noexcept {
+    using V = typename Source::V;
+    static_assert(Source::plan::bias == 16);
+    typename V::word scaled[R][C];
+    add_activation_sums<Source>(
+        x, [&](auto i, std::size_t r) QDIAL_INLINE_LAMBDA { return w.scale_pair(i, r); }, scaled);
+    QDIAL_UNROLL
+    for (std::size_t r = 0; r < R; ++r) {
+        QDIAL_UNROLL
+        for (std::size_t c = 0; c < C; ++c)
+            sums[r][c] = V::add(sums[r][c], V::template shl<4>(scaled[r][c]));
     }
 }
 
@@ -336,6 +374,7 @@ QDIAL_INLINE void multiply(const Source& w, std::size_t, const std::byte* const 
     }
     for_each_index<Source, plan::groups>(
         [&](auto g) QDIAL_INLINE_LAMBDA { add_group(w, x, g, sums); });
+    if constexpr (plan::bias != 0) remove_bias(w, x, sums);
 
     typename V::reals out[R][C];
     load_tile<V>(y, out);
