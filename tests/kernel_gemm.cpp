@@ -2,13 +2,12 @@
 //
 // Packed GEMV and GEMM on every backend against a plain scalar implementation of their definition
 // (kernels/gemm.hpp), bit for bit; packing and its inverse; activations.
-#include "catch.hpp"
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
+#include "catch.hpp"
 #include "kernel_support.hpp"
 #include "qdial/kernels/dequantize.hpp"
 #include "qdial/kernels/gemm.hpp"
@@ -114,7 +113,8 @@ float defined_product(const typename F::block* w, const float* x, std::size_t le
             int scale = 1;
             if constexpr (D::sub_block != 0) {
                 scale = D::sub_scales(w[b])[e / D::sub_block];
-                if constexpr (D::has_minimum) minima += D::sub_minima(w[b])[e / D::sub_block] * q[e];
+                if constexpr (D::has_minimum)
+                    minima += D::sub_minima(w[b])[e / D::sub_block] * q[e];
             }
             sum += scale * code_of<F>(w[b], e) * q[e];
         }
@@ -138,8 +138,8 @@ float defined_product(const typename F::block* w, const float* x, std::size_t le
 }
 
 template <class F>
-std::vector<float> defined_gemm(const std::vector<typename F::block>& w, const std::vector<float>& x,
-                                std::size_t rows, std::size_t length,
+std::vector<float> defined_gemm(const std::vector<typename F::block>& w,
+                                const std::vector<float>& x, std::size_t rows, std::size_t length,
                                 std::vector<float> y) {
     for (std::size_t j = 0; j < x.size() / length; ++j)
         for (std::size_t i = 0; i < rows; ++i)
@@ -251,8 +251,8 @@ TEST_CASE("products are the defined bits: random codes and moderate scales") {
             for (const std::size_t rows : {1u, 16u, 37u}) {
                 for (const std::size_t blocks : {1u, 3u, 9u}) {
                     const std::size_t length = blocks * block;
-                    const auto w = qdial_test::moderate_blocks<F>(
-                        rows * length / F::block_length, static_cast<std::uint32_t>(rows));
+                    const auto w = qdial_test::moderate_blocks<F>(rows * length / F::block_length,
+                                                                  static_cast<std::uint32_t>(rows));
                     for (const std::size_t n : {1u, 2u, 5u, 13u})
                         check_against_definition<Arch, F>(w, rows, length, n, rows == 37 ? 4 : 0);
                 }
@@ -331,9 +331,9 @@ TEST_CASE("a non-finite activation makes its own results NaN and no others") {
             const std::size_t length = 2 * std::max<std::size_t>(F::block_length, 16), rows = 19;
             const auto w = qdial_test::moderate_blocks<F>(rows * length / F::block_length, 5);
             const auto clean = random_activations(4 * length, 6);
-            for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
-                                    std::numeric_limits<float>::infinity(),
-                                    -std::numeric_limits<float>::infinity()}) {
+            for (const float bad :
+                 {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                  -std::numeric_limits<float>::infinity()}) {
                 auto x = clean;
                 x[2 * length + 7] = bad;
                 packed_case<F, Arch> c(w, x, rows, length), reference(w, clean, rows, length);
@@ -370,7 +370,8 @@ TEST_CASE("tasks in any order and many columns give the same bits") {
     CHECK(qdial_test::count_different(y, backward) == 0);
     for (const std::size_t j : {std::size_t{0}, std::size_t{191}, std::size_t{192}, n - 1}) {
         gemv<F>(c.matrix(), c.columns(j, 1), std::span(alone));
-        CHECK(std::equal(alone.begin(), alone.end(), y.begin() + static_cast<std::ptrdiff_t>(j * rows),
+        CHECK(std::equal(alone.begin(), alone.end(),
+                         y.begin() + static_cast<std::ptrdiff_t>(j * rows),
                          [](float a, float b) { return same(a, b); }));
     }
 }

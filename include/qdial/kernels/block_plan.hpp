@@ -15,9 +15,9 @@ namespace qdial::kernels {
 /// Where a group's sum starts, so that codes c = q + offset may be multiplied instead of q: at
 /// -offset times the sum of the group's activations.
 enum class group_start {
-    zero,      ///< codes have no offset, or are stored without it
-    sums,      ///< one 32-bit number
-    pairs      ///< two 16-bit numbers: activations at even and at odd pairs
+    zero,  ///< codes have no offset, or are stored without it
+    sums,  ///< one 32-bit number
+    pairs  ///< two 16-bit numbers: activations at even and at odd pairs
 };
 
 /// The largest magnitude of an activation code.
@@ -62,18 +62,20 @@ struct super_block_plan {
                                          : in_16    ? group_start::pairs
                                                     : group_start::sums;
     /// The largest magnitude of a product's code, offset included.
-    static constexpr int magnitude = has_start ? start_offset : (1 << interleaved<F>::code_bits) - 1;
+    static constexpr int magnitude =
+        has_start ? start_offset : (1 << interleaved<F>::code_bits) - 1;
     static constexpr std::size_t group = [] {
         if (is_signed) return D::sub_block;
         if (start == group_start::pairs) return std::size_t{16};
         if (start == group_start::sums) return std::size_t{offset_32 ? 8 : 16};
         std::size_t g = D::sub_block;
-        while (static_cast<int>(g / (in_16 ? 2 : 1)) * magnitude * largest_activation > 32767) g /= 2;
+        while (static_cast<int>(g / (in_16 ? 2 : 1)) * magnitude * largest_activation > 32767)
+            g /= 2;
         return g;
     }();
-    static_assert(is_signed || static_cast<int>(group / (in_16 ? 2 : 1)) * magnitude *
-                                       largest_activation <=
-                                   32767);
+    static_assert(is_signed ||
+                  static_cast<int>(group / (in_16 ? 2 : 1)) * magnitude * largest_activation <=
+                      32767);
     static constexpr std::size_t groups = 256 / group;
     static constexpr std::size_t groups_per_scale = D::sub_block / group;
     static constexpr std::size_t scales = 256 / D::sub_block;

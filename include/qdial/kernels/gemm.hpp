@@ -102,8 +102,7 @@ struct weights_of<F, Arch, R> {
     using panel = simple_block_panel<F, Arch, R>;
 };
 template <packable_block_format F, class Arch, std::size_t R>
-    requires(F::block_length == 256)
-struct weights_of<F, Arch, R> {
+requires(F::block_length == 256) struct weights_of<F, Arch, R> {
     using source = super_block_source<F, Arch, R>;
     using panel = super_block_panel<F, Arch, R>;
 };
@@ -188,8 +187,7 @@ private:
 
     /// Two tiles of rows on AMX.
     void multiply_on_tiles(std::size_t tile, std::size_t first, std::size_t n) const noexcept
-        requires(has_matrix_tiles)
-    {
+        requires(has_matrix_tiles) {
         using panel_type = tile_panel<F, Arch>;
         alignas(64) float y[most_columns * 2 * lanes];
         alignas(64) panel_type panel;
@@ -204,8 +202,7 @@ private:
             for (std::size_t j = 0; j < n; j += 32) {
                 const std::byte* x[32];
                 const std::size_t at_once = std::min<std::size_t>(32, n - j);
-                for (std::size_t c = 0; c < at_once; ++c)
-                    x[c] = columns_(first + j + c).x + x_at;
+                for (std::size_t c = 0; c < at_once; ++c) x[c] = columns_(first + j + c).x + x_at;
                 float* out = y + j * 2 * lanes;
                 if (at_once > 16)
                     tile_kernel<2, F, Arch>::multiply(panel, count, x, at_once, out);
@@ -285,7 +282,9 @@ struct task_grid {
             parts == 0 ? step : std::min(divide_up(divide_up(n, parts), step) * step, most_columns);
     }
     std::size_t row_tasks() const noexcept { return divide_up(tiles, tiles_per_task); }
-    std::size_t tasks() const noexcept { return row_tasks() * divide_up(columns, columns_per_task); }
+    std::size_t tasks() const noexcept {
+        return row_tasks() * divide_up(columns, columns_per_task);
+    }
 
     /// Runs task i: all rows for the first columns come first.
     void run(const multiplier& part, std::size_t i) const noexcept {
@@ -329,16 +328,16 @@ void gemm_experts(std::span<const packed_matrix<F>> experts,
     if (experts.empty()) return;
     const std::size_t x_bytes = kernels::packed_row_bytes<packed_activation<F>>(x.row_length);
     for (std::size_t e = 0; e < experts.size(); ++e) {
-        QDIAL_ASSERT(experts[e].rows == experts[0].rows &&
-                         experts[e].row_length == x.row_length && ldy >= experts[e].rows,
+        QDIAL_ASSERT(experts[e].rows == experts[0].rows && experts[e].row_length == x.row_length &&
+                         ldy >= experts[e].rows,
                      "gemm_experts: shapes do not match");
         for (const routed_row& row : rows[e])
             QDIAL_ASSERT(row.x < x.n, "gemm_experts: no such row of activations");
     }
     // Tasks of all experts form one list, so that experts with few rows fill the threads too.
     const auto grid_of = [&](std::size_t e) {
-        return kernels::task_grid<F, Arch, kernels::routed_columns>(
-            experts[e].rows, x.row_length, rows[e].size());
+        return kernels::task_grid<F, Arch, kernels::routed_columns>(experts[e].rows, x.row_length,
+                                                                    rows[e].size());
     };
     std::size_t tasks = 0;
     for (std::size_t e = 0; e < experts.size(); ++e) tasks += grid_of(e).tasks();
@@ -346,8 +345,8 @@ void gemm_experts(std::span<const packed_matrix<F>> experts,
         std::size_t e = 0;
         for (; i >= grid_of(e).tasks(); ++e) i -= grid_of(e).tasks();
         const kernels::routed_columns columns{{x.data, x_bytes, y, ldy}, rows[e].data()};
-        const kernels::tile_multiplier<F, Arch, kernels::routed_columns> multiplier(
-            experts[e], columns, mode);
+        const kernels::tile_multiplier<F, Arch, kernels::routed_columns> multiplier(experts[e],
+                                                                                    columns, mode);
         grid_of(e).run(multiplier, i);
     });
 }

@@ -189,7 +189,7 @@ struct super_block_panel {
     panel_row scales_[plan::scales][R];
     panel_row minima_[plan::minima + 1][R];  // one more, so that there is one
     panel_row scale_pairs_[plan::bias == 0 ? 1 : plan::scales / 2][R];
-    panel_row d_[R], dmin_[R];               // floats
+    panel_row d_[R], dmin_[R];  // floats
 
     QDIAL_INLINE void unpack(const std::byte* first, std::size_t tile_bytes, std::size_t blocks,
                              std::size_t block, std::size_t count) noexcept {
@@ -360,9 +360,8 @@ QDIAL_INLINE void add_group(const Source& w, const std::byte* const (&x)[C], Gro
 
 /// y += a super-block times C columns.
 template <std::size_t C, class Source>
-    requires std::same_as<typename Source::record, packed_q8_k>
-QDIAL_INLINE void multiply(const Source& w, std::size_t, const std::byte* const (&x)[C],
-                           float* y) noexcept {
+requires std::same_as<typename Source::record, packed_q8_k> QDIAL_INLINE void multiply(
+    const Source& w, std::size_t, const std::byte* const (&x)[C], float* y) noexcept {
     using V = typename Source::V;
     using plan = typename Source::plan;
     constexpr std::size_t R = Source::tiles;
@@ -372,8 +371,8 @@ QDIAL_INLINE void multiply(const Source& w, std::size_t, const std::byte* const 
         QDIAL_UNROLL
         for (std::size_t c = 0; c < C; ++c) sums[r][c] = V::zero();
     }
-    for_each_index<Source, plan::groups>(
-        [&](auto g) QDIAL_INLINE_LAMBDA { add_group(w, x, g, sums); });
+    for_each_index<Source, plan::groups>([&](auto g)
+                                             QDIAL_INLINE_LAMBDA { add_group(w, x, g, sums); });
     if constexpr (plan::bias != 0) remove_bias(w, x, sums);
 
     typename V::reals out[R][C];
@@ -464,7 +463,8 @@ struct simple_block_panel {
             }
         }
     }
-    QDIAL_INLINE typename V::word codes(std::size_t b, std::size_t k, std::size_t r) const noexcept {
+    QDIAL_INLINE typename V::word codes(std::size_t b, std::size_t k,
+                                        std::size_t r) const noexcept {
         return V::load(codes_[b][k][r].bytes);
     }
     QDIAL_INLINE typename V::reals d(std::size_t b, std::size_t r) const noexcept {
@@ -519,9 +519,8 @@ QDIAL_INLINE void add_units(const Source& w, const std::byte* const (&x)[C], std
 
 /// y += `count` blocks of 32 times C columns.
 template <std::size_t C, class Source>
-    requires std::same_as<typename Source::record, packed_q8>
-QDIAL_INLINE void multiply(const Source& w, std::size_t count, const std::byte* const (&x)[C],
-                           float* y) noexcept {
+requires std::same_as<typename Source::record, packed_q8> QDIAL_INLINE void multiply(
+    const Source& w, std::size_t count, const std::byte* const (&x)[C], float* y) noexcept {
     using V = typename Source::V;
     using plan = typename Source::plan;
     constexpr std::size_t R = Source::tiles;
@@ -624,9 +623,8 @@ struct float_panel {
 
 /// y += `count` elements times C columns, one after the other.
 template <std::size_t C, class Source>
-    requires std::same_as<typename Source::record, float>
-QDIAL_INLINE void multiply(const Source& w, std::size_t count, const std::byte* const (&x)[C],
-                           float* y) noexcept {
+requires std::same_as<typename Source::record, float> QDIAL_INLINE void multiply(
+    const Source& w, std::size_t count, const std::byte* const (&x)[C], float* y) noexcept {
     using V = typename Source::V;
     constexpr std::size_t R = Source::tiles;
     typename V::reals out[R][C];

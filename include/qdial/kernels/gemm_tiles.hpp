@@ -26,9 +26,8 @@ struct tile_panel {
     static constexpr bool super_blocks = F::block_length == 256;
     static constexpr std::size_t blocks = super_blocks ? 1 : 8;
     static constexpr std::size_t planes = super_blocks ? 2 : 1;
-    using source =
-        std::conditional_t<super_blocks, super_block_source<F, Arch, 1>,
-                           simple_block_source<F, Arch, 1>>;
+    using source = std::conditional_t<super_blocks, super_block_source<F, Arch, 1>,
+                                      simple_block_source<F, Arch, 1>>;
     using record = typename source::record;
 
     panel_row codes[planes][2][64];
@@ -90,8 +89,7 @@ private:
         unrolled<4>([&](auto byte) QDIAL_INLINE_LAMBDA {
             const auto code = V::template sar<24>(V::template shl<24 - 8 * byte>(c));
             const auto mask = V::splat(0xFFFF);
-            const auto v =
-                V::add_pairs(V::zero(), V::bit_and(code, mask), V::bit_and(scale, mask));
+            const auto v = V::add_pairs(V::zero(), V::bit_and(code, mask), V::bit_and(scale, mask));
             const auto upper = V::bit_and(V::template sar<6>(v), V::splat(0xFF));
             h = V::bit_or(h, V::template shl<8 * byte>(upper));
             l = V::bit_or(l, V::template shl<8 * byte>(V::bit_and(v, V::splat(63))));
@@ -167,8 +165,8 @@ private:
         for (std::size_t c = 0; c < n; ++c) {
             const auto d = V::broadcast_float(x[c] + offsetof(packed_q8_k, d));
             for (std::size_t r = 0; r < 2; ++r) {
-                const auto sum = V::add(V::template shl<6>(V::load(high + at(c, r))),
-                                        V::load(low + at(c, r)));
+                const auto sum =
+                    V::add(V::template shl<6>(V::load(high + at(c, r))), V::load(low + at(c, r)));
                 float* out = y + (2 * c + r) * simd::interleaved_rows;
                 auto value = V::fma(V::to_reals(sum), V::mul(V::load(w.d[0][r].floats()), d),
                                     V::load(static_cast<const float*>(out)));

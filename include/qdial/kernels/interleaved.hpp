@@ -42,24 +42,26 @@ struct interleaved;
 
 /// Words of a block and where they start.
 template <class F>
-inline constexpr std::size_t words_per_block =
-    (sizeof(typename F::block) - 2 * interleaved<F>::halves) / 4;
+inline constexpr std::size_t words_per_block = (sizeof(typename F::block) -
+                                                2 * interleaved<F>::halves) /
+                                               4;
 template <class F>
-inline constexpr std::size_t words_at = interleaved<F>::halves_at == 0 ? 2 * interleaved<F>::halves
-                                                                       : 0;
+inline constexpr std::size_t words_at =
+    interleaved<F>::halves_at == 0 ? 2 * interleaved<F>::halves : 0;
 
 /// The scales of Q4_K and Q5_K: see six_bit_scales in decoder.hpp.
 template <class V, class Word>
 QDIAL_INLINE void six_bit_scale_words(Word word, typename V::word (&out)[2]) noexcept {
-    const auto low6 = V::splat(0x3F3F3F3F), low4 = V::splat(0x0F0F0F0F), high2 = V::splat(0x30303030);
+    const auto low6 = V::splat(0x3F3F3F3F), low4 = V::splat(0x0F0F0F0F),
+               high2 = V::splat(0x30303030);
     out[0] = V::bit_and(word(0), low6);
-    out[1] = V::bit_or(V::bit_and(word(2), low4),
-                       V::bit_and(V::template shr<2>(word(0)), high2));
+    out[1] = V::bit_or(V::bit_and(word(2), low4), V::bit_and(V::template shr<2>(word(0)), high2));
 }
 /// Their minima.
 template <class V, class Word>
 QDIAL_INLINE void six_bit_minimum_words(Word word, typename V::word (&out)[2]) noexcept {
-    const auto low6 = V::splat(0x3F3F3F3F), low4 = V::splat(0x0F0F0F0F), high2 = V::splat(0x30303030);
+    const auto low6 = V::splat(0x3F3F3F3F), low4 = V::splat(0x0F0F0F0F),
+               high2 = V::splat(0x30303030);
     out[0] = V::bit_and(word(1), low6);
     out[1] = V::bit_or(V::bit_and(V::template shr<4>(word(2)), low4),
                        V::bit_and(V::template shr<2>(word(1)), high2));
@@ -103,11 +105,14 @@ namespace qdial {
 /// A format that can be packed for GEMV and GEMM: blocks of codes with an `interleaved`
 /// description, and floats of at most 32 bits.
 template <class F>
-concept packable_block_format =
-    decodable_format<F> && !F::is_float && requires { kernels::interleaved<F>::halves; };
+concept packable_block_format = decodable_format<F> && !F::is_float && requires {
+    kernels::interleaved<F>::halves;
+};
 template <class F>
-concept packable_float_format = decodable_format<F> && F::is_float && F::block_length == 1 &&
-                                requires { typename F::activation; };
+concept packable_float_format =
+    decodable_format<F> && F::is_float && F::block_length == 1 && requires {
+    typename F::activation;
+};
 template <class F>
 concept packable_format = packable_block_format<F> || packable_float_format<F>;
 

@@ -14,8 +14,8 @@
 
 namespace qdial {
 
-/// Bytes of a packed matrix of `rows` rows of `row_length` elements: those of the plain blocks, with
-/// the rows rounded up to a multiple of 16. row_length is a multiple of F::block_length.
+/// Bytes of a packed matrix of `rows` rows of `row_length` elements: those of the plain blocks,
+/// with the rows rounded up to a multiple of 16. row_length is a multiple of F::block_length.
 template <packable_format F>
 [[nodiscard]] constexpr std::size_t pack_size(std::size_t rows, std::size_t row_length) noexcept {
     constexpr std::size_t tile = simd::interleaved_rows;
@@ -82,8 +82,9 @@ QDIAL_INLINE void for_each_field(std::size_t blocks, std::size_t block, std::siz
 }
 
 template <class F>
-inline constexpr bool permutes_words =
-    requires { interleaved<F>::to_packed(std::size_t{}, std::uint32_t{}); };
+inline constexpr bool permutes_words = requires {
+    interleaved<F>::to_packed(std::size_t{}, std::uint32_t{});
+};
 
 /// Copies one block's fields between a plain block and a packed tile.
 template <class F, bool Packing>
@@ -92,21 +93,21 @@ QDIAL_INLINE void copy_fields(std::byte* to, const std::byte* from, std::size_t 
     for_each_field<F>(blocks, block, r,
                       [=](std::size_t plain, std::size_t packed, std::size_t bytes,
                           [[maybe_unused]] std::size_t word) QDIAL_INLINE_LAMBDA {
-        std::byte* target = to + (Packing ? packed : plain);
-        const std::byte* source = from + (Packing ? plain : packed);
-        if (bytes == 2) {
-            std::memcpy(target, source, 2);
-            return;
-        }
-        std::uint32_t w;
-        std::memcpy(&w, source, 4);
-        if constexpr (permutes_words<F>) {
-            w = little_endian(w);
-            w = little_endian(Packing ? interleaved<F>::to_packed(word, w)
-                                      : interleaved<F>::from_packed(word, w));
-        }
-        std::memcpy(target, &w, 4);
-    });
+                          std::byte* target = to + (Packing ? packed : plain);
+                          const std::byte* source = from + (Packing ? plain : packed);
+                          if (bytes == 2) {
+                              std::memcpy(target, source, 2);
+                              return;
+                          }
+                          std::uint32_t w;
+                          std::memcpy(&w, source, 4);
+                          if constexpr (permutes_words<F>) {
+                              w = little_endian(w);
+                              w = little_endian(Packing ? interleaved<F>::to_packed(word, w)
+                                                        : interleaved<F>::from_packed(word, w));
+                          }
+                          std::memcpy(target, &w, 4);
+                      });
 }
 
 /// `count` of sixteen rows of `blocks` blocks each.

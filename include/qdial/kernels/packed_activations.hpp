@@ -65,7 +65,7 @@ struct packed_activations {
 /// results of its row are NaN, and no other's. For F32 the elements are kept as they are.
 template <packed_activation_format A, class Arch = default_arch, class T,
           class Executor = serial_executor>
-    requires std::same_as<T, float> || std::same_as<T, float16> || std::same_as<T, bfloat16>
+requires std::same_as<T, float> || std::same_as<T, float16> || std::same_as<T, bfloat16>
 void pack_activations(const T* x, std::size_t n, std::size_t row_length, std::size_t stride,
                       std::span<std::byte> out, Executor&& executor = {});
 
@@ -77,8 +77,8 @@ namespace kernels {
 struct packed_q8 {
     std::int8_t codes[32];
     float d;
-    float s;                  ///< d times the sum of the codes, as Q8_1 stores it
-    std::int32_t minus_sum;   ///< minus the sum of the codes
+    float s;                 ///< d times the sum of the codes, as Q8_1 stores it
+    std::int32_t minus_sum;  ///< minus the sum of the codes
     std::int32_t unused;
 };
 static_assert(sizeof(packed_q8) == 48);
@@ -223,7 +223,7 @@ constexpr std::size_t packed_activations_size(std::size_t n, std::size_t row_len
 }
 
 template <packed_activation_format A, class Arch, class T, class Executor>
-    requires std::same_as<T, float> || std::same_as<T, float16> || std::same_as<T, bfloat16>
+requires std::same_as<T, float> || std::same_as<T, float16> || std::same_as<T, bfloat16>
 void pack_activations(const T* x, std::size_t n, std::size_t row_length, std::size_t stride,
                       std::span<std::byte> out, Executor&& executor) {
     QDIAL_ASSERT(row_length % kernels::packed_record<A>::length == 0,

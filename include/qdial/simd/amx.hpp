@@ -64,9 +64,10 @@ struct array_tile_ops {
                     for (std::size_t row = 0; row < 16; ++row) {
                         std::int32_t sum = 0;
                         for (std::size_t k = 0; k < Bytes; ++k)
-                            sum += element(a + (static_cast<std::size_t>(t) * 16 + column) * stride +
-                                           k) *
-                                   element(w[r] + k / 4 * 64 + row * 4 + k % 4);
+                            sum +=
+                                element(a + (static_cast<std::size_t>(t) * 16 + column) * stride +
+                                        k) *
+                                element(w[r] + k / 4 * 64 + row * 4 + k % 4);
                         sums.v[t][r][column][row] += sum;
                     }
     }

@@ -127,8 +127,8 @@ struct row_ops<arch::neon> {
     QDIAL_INLINE static word add_pairs(word sums, word a, word b) noexcept {
         return each<word>([&](int k) {
             const int16x8_t x = vreinterpretq_s16_u32(a.v[k]), y = vreinterpretq_s16_u32(b.v[k]);
-            const int32x4_t products = vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)),
-                                                  vmull_high_s16(x, y));
+            const int32x4_t products =
+                vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
             return vaddq_u32(sums.v[k], as_word(products));
         });
     }
@@ -194,8 +194,8 @@ struct row_ops<arch::neon_dotprod> : row_ops<arch::neon> {
     QDIAL_INLINE static part part_from(word sums) noexcept { return sums; }
     QDIAL_INLINE static part multiply_add(part p, word codes, word activations) noexcept {
         return each<part>([&](int k) {
-            return as_word(vdotq_s32(as_ints(p.v[k]), as_bytes(codes.v[k]),
-                                     as_bytes(activations.v[k])));
+            return as_word(
+                vdotq_s32(as_ints(p.v[k]), as_bytes(codes.v[k]), as_bytes(activations.v[k])));
         });
     }
     QDIAL_INLINE static word sums_of(part p) noexcept { return p; }

@@ -51,7 +51,8 @@ QDIAL_INLINE float fused_multiply_add(float a, float b, float c) noexcept {
     return static_cast<float>(std::bit_cast<double>(bits));
 }
 
-/// The definition, on arrays. Inlining is the compiler's choice: forced, these loops take it minutes.
+/// The definition, on arrays. Inlining is the compiler's choice: forced, these loops take it
+/// minutes.
 template <class Arch>
 struct array_row_ops {
     static constexpr std::size_t rows = interleaved_rows;
@@ -96,9 +97,7 @@ struct array_row_ops {
     /// Every lane four bytes, in the order of memory; or a native 32-bit integer; or two native
     /// 16-bit integers, the first one in the low half.
     static word broadcast_bytes(const void* p) noexcept { return splat(load_u32(p)); }
-    static word broadcast_word(const void* p) noexcept {
-        return splat(native<std::uint32_t>(p));
-    }
+    static word broadcast_word(const void* p) noexcept { return splat(native<std::uint32_t>(p)); }
     static word broadcast_pair(const void* p) noexcept {
         const char* second = static_cast<const char*>(p) + 2;
         return splat(native<std::uint16_t>(p) |
@@ -163,8 +162,7 @@ struct array_row_ops {
     static part multiply_add(part p, word codes, word activations) noexcept {
         return each<word>([&](std::size_t k) {
             std::int32_t sum = 0;
-            for (int j = 0; j < 4; ++j)
-                sum += byte(codes.v[k], j) * byte(activations.v[k], j);
+            for (int j = 0; j < 4; ++j) sum += byte(codes.v[k], j) * byte(activations.v[k], j);
             return p.v[k] + static_cast<std::uint32_t>(sum);
         });
     }

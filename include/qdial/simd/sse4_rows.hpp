@@ -160,9 +160,8 @@ struct row_ops<arch::sse4> {
         return each<reals>([&](int k) { return fma4(a.v[k], b.v[k], c.v[k]); });
     }
     QDIAL_INLINE static reals fnma(reals a, reals b, reals c) noexcept {
-        return each<reals>([&](int k) {
-            return fma4(_mm_xor_ps(a.v[k], _mm_set1_ps(-0.0f)), b.v[k], c.v[k]);
-        });
+        return each<reals>(
+            [&](int k) { return fma4(_mm_xor_ps(a.v[k], _mm_set1_ps(-0.0f)), b.v[k], c.v[k]); });
     }
     template <class R>
     QDIAL_INLINE static void prefetch(const void* p, R& a) noexcept {
