@@ -9,7 +9,8 @@ set(qdial_avx512_flags -mavx512f -mavx512bw -mavx512dq -mavx512vl ${qdial_avx2_f
   ${qdial_avx512_warning_flags})
 
 set(qdial_backends generic)
-set(qdial_backend_flags_generic -DQDIAL_FORCE_GENERIC)
+# Forced inlining of kernels on arrays takes an optimiser minutes; tests/flags_matrix.sh has -O3.
+set(qdial_backend_flags_generic -DQDIAL_FORCE_GENERIC -O1)
 if(NOT CMAKE_CROSSCOMPILING)
   # The scalar definition and all emulated widths: so many kernels on arrays that it is the
   # compiler's time that counts.

@@ -3,8 +3,9 @@
 //     flags_main GOLDEN_BLOCKS_FOLDER
 //
 // Encodes the golden rows to every format, without and with importance weights, compares the bytes
-// with the reference's, and prints one checksum per format of the decoded floats. The flags matrix
-// compiles it with many compilers and flags: none may change a byte or a printed line.
+// with the reference's, and prints one checksum per format of the decoded floats, for some formats
+// also of packed products. The flags matrix compiles it with many compilers and flags: none may
+// change a byte or a printed line.
 #include <bit>
 #include <cctype>
 #include <cstdint>
@@ -17,6 +18,7 @@
 
 #include "qdial/formats/list.hpp"
 #include "qdial/kernels/dequantize.hpp"
+#include "qdial/kernels/gemm.hpp"
 #include "qdial/kernels/quantize.hpp"
 
 namespace {
@@ -50,6 +52,28 @@ std::uint64_t checksum(const std::vector<float>& floats) {
     return hash;
 }
 
+/// Formats whose packed products are checked: one of each kind of arithmetic.
+template <class F>
+inline constexpr bool multiplied =
+    F::name == "F16" || F::name == "Q5_1" || F::name == "Q4_K" || F::name == "Q6_K";
+
+/// The checksum of the matrix times the first three rows of the input.
+template <class F>
+std::uint64_t product_checksum(const std::vector<typename F::block>& blocks,
+                               const std::vector<float>& input) {
+    using A = qdial::packed_activation<F>;
+    constexpr std::size_t n = 3;
+    const std::size_t rows = input.size() / row_length;
+    std::vector<std::byte> weights(qdial::pack_size<F>(rows, row_length));
+    std::vector<std::byte> activations(qdial::packed_activations_size<A>(n, row_length));
+    qdial::pack<F>(std::span<const typename F::block>(blocks), row_length, std::span(weights));
+    qdial::pack_activations<A>(input.data(), n, row_length, row_length, std::span(activations));
+    std::vector<float> y(n * rows);
+    qdial::gemm<F>({weights.data(), rows, row_length}, {activations.data(), n, row_length},
+                   y.data(), rows);
+    return checksum(y);
+}
+
 /// Blocks whose bytes differ from the reference's; prints the decoded checksum.
 template <class F>
 std::size_t check(const std::string& folder, const std::vector<float>& input,
@@ -70,8 +94,11 @@ std::size_t check(const std::string& folder, const std::vector<float>& input,
 
     std::vector<float> decoded(input.size());
     qdial::dequantize<F>(std::span<const typename F::block>(blocks), std::span<float>(decoded));
-    std::printf("%s %016llx %zu different\n", stem.c_str(),
-                static_cast<unsigned long long>(checksum(decoded)), different);
+    std::printf("%s %016llx", stem.c_str(), static_cast<unsigned long long>(checksum(decoded)));
+    if constexpr (multiplied<F>)
+        std::printf(" product %016llx",
+                    static_cast<unsigned long long>(product_checksum<F>(blocks, input)));
+    std::printf(" %zu different\n", different);
     return different;
 }
 
