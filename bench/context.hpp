@@ -8,9 +8,8 @@
 #include <cstdlib>
 #include <fstream>
 #include <string>
+#include <string_view>
 #include <vector>
-
-#include "qdial/simd/arch.hpp"
 
 namespace qdial::bench {
 
@@ -25,13 +24,13 @@ inline void initialize(std::vector<char*> arguments) {
     if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) std::exit(1);
 }
 
-inline void add_context(const std::string& peer) {
+inline void add_context(std::string_view backend, const std::string& peer) {
     std::string cpu = "unknown";
     std::ifstream info("/proc/cpuinfo");
     for (std::string line; cpu == "unknown" && std::getline(info, line);)
         if (line.starts_with("model name")) cpu = line.substr(line.find(':') + 2);
     benchmark::AddCustomContext("cpu", cpu);
-    benchmark::AddCustomContext("backend", std::string(default_arch::name));
+    benchmark::AddCustomContext("backend", std::string(backend));
     benchmark::AddCustomContext("peer", peer);
 }
 

@@ -10,12 +10,13 @@
 #include "context.hpp"
 #include "operations.hpp"
 #include "peer.hpp"
+#include "qdial/simd/arch.hpp"
 
 int main(int argc, char** argv) {
     using namespace qdial::bench;
     initialize(std::vector<char*>(argv, argv + argc));
     const peer_library* peer = peer_library::get();
-    add_context(peer != nullptr ? peer->description() : "no peer");
+    add_context(qdial::default_arch::name, peer != nullptr ? peer->description() : "no peer");
     register_quantize();
     register_dequantize();
     register_activations();

@@ -89,7 +89,7 @@ std::shared_ptr<const packed_copies<F>> copies_for(const problem& p) {
 }
 
 /// Our multiplication, of the copies in turn.
-template <measured_format F>
+template <measured_format F, class Arch>
 class multiplication {
 public:
     using A = packed_activation<F>;
@@ -101,10 +101,11 @@ public:
 
     void operator()() {
         const auto& w = *copies_;
-        pack_activations<A>(x_.data(), n_, w.row_length, w.row_length, std::span(packed_x_), team_);
-        gemm<F>(packed_matrix<F>{copy().data(), w.rows, w.row_length},
-                packed_activations<A>{packed_x_.data(), n_, w.row_length}, y_.data(), w.rows,
-                output::overwrite, team_);
+        pack_activations<A, Arch>(x_.data(), n_, w.row_length, w.row_length, std::span(packed_x_),
+                                  team_);
+        gemm<F, Arch>(packed_matrix<F>{copy().data(), w.rows, w.row_length},
+                      packed_activations<A>{packed_x_.data(), n_, w.row_length}, y_.data(), w.rows,
+                      output::overwrite, team_);
         next_ = (next_ + 1) % w.count;
     }
     /// The weights that the next call reads.
@@ -153,7 +154,7 @@ paired_run::timed_function on_team(thread_team& team, double (*clock)(),
 }
 
 /// One multiplication against everything that it can be compared with.
-template <measured_format F>
+template <measured_format F, class Arch>
 class comparison {
 public:
     comparison(paired_run& run, const problem& p)
@@ -177,11 +178,11 @@ private:
 
     void add_ours() {
         if constexpr (!std::same_as<F, f16>)
-            against("vs_f16", multiplication<f16>(p_, p_.n, p_.threads));
+            against("vs_f16", multiplication<f16, Arch>(p_, p_.n, p_.threads));
         // Speed per column.
         if (p_.n > 1 && p_.n <= 32)
-            against("vs_gemv", multiplication<F>(p_, 1, p_.threads), static_cast<double>(p_.n));
-        if (p_.threads > 1) against("vs_one_thread", multiplication<F>(p_, p_.n, 1));
+            against("vs_gemv", multiplication<F, Arch>(p_, 1, p_.threads), static_cast<double>(p_.n));
+        if (p_.threads > 1) against("vs_one_thread", multiplication<F, Arch>(p_, p_.n, 1));
     }
 
     void add_limits() {
@@ -267,7 +268,7 @@ private:
     problem p_;
     thread_team& team_;
     double (*clock_)();
-    multiplication<F> ours_;
+    multiplication<F, Arch> ours_;
     std::vector<std::string> peer_types_;
     bool crashed_ = false;  ///< the peer
 };
@@ -320,7 +321,7 @@ paired_settings settings_for(std::size_t threads) {
             .clock = threads == 1 ? thread_seconds : wall_seconds};
 }
 
-template <measured_format F>
+template <measured_format F, class Arch>
 void register_format(bool all) {
     for (const shape& s : shapes) {
         if (s.row_length % F::block_length != 0) continue;
@@ -338,10 +339,19 @@ void register_format(bool all) {
                 add_benchmark(
                     "gemm",
                     name + "/N" + std::to_string(n) + "/threads" + std::to_string(threads),
-                    [=](paired_run& run) { comparison<F>(run, p).measure(); },
+                    [=](paired_run& run) { comparison<F, Arch>(run, p).measure(); },
                     settings_for(threads));
             }
     }
+}
+
+template <class Arch>
+std::string_view register_formats(bool all) {
+    for_each_format(all_formats{}, [&](auto f) {
+        using F = decltype(f);
+        if constexpr (measured_format<F>) register_format<F, Arch>(all);
+    });
+    return Arch::name;
 }
 
 }  // namespace
@@ -353,11 +363,11 @@ const machine_limits& limits_of(std::size_t threads) {
     return found->second;
 }
 
-void register_cases(bool all) {
-    for_each_format(all_formats{}, [&](auto f) {
-        using F = decltype(f);
-        if constexpr (measured_format<F>) register_format<F>(all);
-    });
+std::string_view register_cases(bool all) {
+#if QDIAL_WITH_AMX
+    if (request_amx()) return register_formats<arch::avx512_amx>(all);
+#endif
+    return register_formats<default_arch>(all);
 }
 
 }  // namespace qdial::bench

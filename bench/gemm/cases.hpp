@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string_view>
+
 #include "limits.hpp"
 #include "team.hpp"
 
@@ -19,6 +21,7 @@ const machine_limits& limits_of(std::size_t threads);
 
 /// gemm/FORMAT/ROWSxLENGTH/N…/threads… and pack/FORMAT/ROWSxLENGTH. Without `all` a part of the
 /// shapes and numbers of columns, for some minutes.
-void register_cases(bool all);
+/// Returns the backend: the best one that the build allows, AMX if the system does too.
+std::string_view register_cases(bool all);
 
 }  // namespace qdial::bench

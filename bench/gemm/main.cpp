@@ -54,9 +54,8 @@ int main(int argc, char** argv) {
     }
     initialize(arguments);
     peer_process* peer = peer_process::get();
-    add_context(peer != nullptr ? peer->description() : "no peer");
+    add_context(register_cases(all), peer != nullptr ? peer->description() : "no peer");
     for (const std::size_t threads : {1, 2}) add_limits(threads);
-    register_cases(all);
     benchmark::RunSpecifiedBenchmarks();
     benchmark::Shutdown();
 }
