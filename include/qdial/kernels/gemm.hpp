@@ -130,10 +130,14 @@ public:
                 ops::stop();
             }
         }
-        if (n == 1)
-            run_tiles<gemv_tiles, true>(tile, end, first, n);
-        else
-            run_tiles<gemm_tiles, false>(tile, end, first, n);
+        // On arrays the unrolled code of a single column only costs the compiler's time.
+        if constexpr (!V::is_array) {
+            if (n == 1) {
+                run_tiles<gemv_tiles, true>(tile, end, first, n);
+                return;
+            }
+        }
+        run_tiles<gemm_tiles, false>(tile, end, first, n);
     }
     static constexpr bool has_matrix_tiles = simd::tile_ops<Arch>::exists && !F::is_float;
 

@@ -10,6 +10,7 @@ namespace qdial::simd {
 template <>
 struct row_ops<arch::avx2> {
     static constexpr std::size_t rows = interleaved_rows;
+    static constexpr bool is_array = false;
     static constexpr code_kind kind = code_kind::unsigned_in_16;
     // Sixteen registers: six parts, six sums, two of codes, the activations and a product.
     static constexpr std::size_t gemm_tiles = 1, gemm_columns = 3;

@@ -10,6 +10,7 @@ namespace qdial::simd {
 template <>
 struct row_ops<arch::avx512> {
     static constexpr std::size_t rows = interleaved_rows;
+    static constexpr bool is_array = false;
     static constexpr code_kind kind = code_kind::unsigned_in_16;
     // Thirty-two registers: 12 parts, 12 sums, 2 of codes and the broadcast activations.
     static constexpr std::size_t gemm_tiles = 2, gemm_columns = 6;

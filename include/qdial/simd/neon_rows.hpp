@@ -10,6 +10,7 @@ namespace qdial::simd {
 template <>
 struct row_ops<arch::neon> {
     static constexpr std::size_t rows = interleaved_rows;
+    static constexpr bool is_array = false;
     static constexpr code_kind kind = code_kind::signed_in_32;
     // Thirty-two registers: eight registers of parts a column (sums of two products each), four of
     // sums, four of codes.

@@ -56,6 +56,7 @@ QDIAL_INLINE float fused_multiply_add(float a, float b, float c) noexcept {
 template <class Arch>
 struct array_row_ops {
     static constexpr std::size_t rows = interleaved_rows;
+    static constexpr bool is_array = true;
     static constexpr code_kind kind = code_kind::signed_in_32;
     /// Tiles of sixteen rows and columns that a GEMM kernel keeps in registers.
     static constexpr std::size_t gemm_tiles = 1, gemm_columns = 2;

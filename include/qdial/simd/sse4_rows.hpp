@@ -9,6 +9,7 @@ namespace qdial::simd {
 template <>
 struct row_ops<arch::sse4> {
     static constexpr std::size_t rows = interleaved_rows;
+    static constexpr bool is_array = false;
     static constexpr code_kind kind = code_kind::unsigned_in_16;
     static constexpr std::size_t gemm_tiles = 1, gemm_columns = 2;
     static constexpr std::size_t float_gemm_tiles = 1, float_gemm_columns = 2;
