@@ -15,9 +15,19 @@
 
 namespace qdial::kernels {
 
-/// Bytes ahead of the words in use that are fetched: far enough for memory's latency. Factors lie
-/// apart, a few bytes for every block: of them, those of the next tiles are fetched.
+/// About how many bytes ahead of the words in use others are fetched: far enough for memory's
+/// latency.
 inline constexpr std::size_t prefetch_distance = 8192;
+
+/// What to fetch while part `part` of a tile's `parts` is multiplied, as an offset in the tile: a
+/// part that comes a prefetch_distance later, in this tile or, from its end on, in the tile that
+/// the same registers take next, `to_next` bytes behind it.
+QDIAL_INLINE std::size_t part_ahead(std::size_t part, std::size_t parts, std::size_t part_bytes,
+                                    std::size_t to_next) noexcept {
+    std::size_t ahead = part + (prefetch_distance + part_bytes - 1) / part_bytes, at = 0;
+    for (; ahead >= parts; ahead -= parts) at += to_next;
+    return at + ahead * part_bytes;
+}
 
 /// Sixteen rows' word or floats in a panel.
 struct alignas(64) panel_row {
@@ -83,17 +93,17 @@ QDIAL_INLINE typename V::word unpack_codes(const std::byte* words) noexcept {
     return codes;
 }
 
-/// The codes of elements E … E + 3. What lies `prefetch_distance` behind the block is fetched along
-/// with them: line after line, as the processor's own prefetching knows it, whatever the order in
-/// which codes need the words, and spread over the block's arithmetic.
+/// The codes of elements E … E + 3. A block that comes later, whose words are at `ahead`, is
+/// fetched along with them: line after line, as the processor's own prefetching knows it, whatever
+/// the order in which codes need the words, and spread over the block's arithmetic.
 template <class F, class V, std::size_t E, int Shift>
-QDIAL_INLINE typename V::word fetch_codes(const std::byte* words) noexcept {
+QDIAL_INLINE typename V::word fetch_codes(const std::byte* words, const std::byte* ahead) noexcept {
     auto codes = unpack_codes<F, V, E, Shift>(words);
     constexpr std::size_t steps = F::block_length / 4;
     constexpr std::size_t line = E / 4 * words_per_block<F> / steps;
     static_assert(words_per_block<F> <= steps);
     if constexpr (E == 0 || line != (E / 4 - 1) * words_per_block<F> / steps)
-        V::prefetch(words + line * sizeof(panel_row) + prefetch_distance, codes);
+        V::prefetch(ahead + line * sizeof(panel_row), codes);
     return codes;
 }
 
@@ -122,6 +132,7 @@ struct super_block_source {
     using record = packed_q8_k;
 
     const std::byte* words[R];
+    const std::byte* ahead[R];
     const std::byte* halves[R];
     std::size_t to_next_tiles;
     typename V::word scale_words[R][plan::scales / 4];
@@ -135,6 +146,7 @@ struct super_block_source {
         for (std::size_t r = 0; r < R; ++r) {
             const std::byte* tile = first + r * tile_bytes;
             words[r] = tile + packed_tile<F>::words(block);
+            ahead[r] = tile + part_ahead(block, blocks, packed_tile<F>::words_bytes, to_next_tiles);
             halves[r] = tile + packed_tile<F>::halves(blocks, block);
             const auto word = [w = words[r]](std::size_t i) QDIAL_INLINE_LAMBDA {
                 return V::load(w + i * sizeof(panel_row));
@@ -146,7 +158,7 @@ struct super_block_source {
     }
     template <class K>
     QDIAL_INLINE typename V::word codes(K, std::size_t r) const noexcept {
-        auto c = fetch_codes<F, V, 4 * K::value, plan::code_shift>(words[r]);
+        auto c = fetch_codes<F, V, 4 * K::value, plan::code_shift>(words[r], ahead[r]);
         if constexpr (plan::subtracted != 0)
             c = V::sub_bytes(c, V::splat(in_every_byte(plan::subtracted)));
         return c;
@@ -401,6 +413,7 @@ struct simple_block_source {
     using record = packed_q8;
 
     const std::byte* words[R];
+    const std::byte* ahead[R];
     const std::byte* halves[R];
     std::size_t to_next_tiles;
 
@@ -412,12 +425,15 @@ struct simple_block_source {
         for (std::size_t r = 0; r < R; ++r) {
             const std::byte* tile = first + r * tile_bytes;
             words[r] = tile + packed_tile<F>::words(most * part);
+            ahead[r] = tile + part_ahead(part, (blocks + most - 1) / most,
+                                         packed_tile<F>::words(most), to_next_tiles);
             halves[r] = tile + packed_tile<F>::halves(blocks, most * part);
         }
     }
     template <class K>
     QDIAL_INLINE typename V::word codes(std::size_t b, K, std::size_t r) const noexcept {
-        auto c = fetch_codes<F, V, 4 * K::value, 0>(words[r] + b * packed_tile<F>::words_bytes);
+        const std::size_t block = b * packed_tile<F>::words_bytes;
+        auto c = fetch_codes<F, V, 4 * K::value, 0>(words[r] + block, ahead[r] + block);
         if constexpr (plan::subtracted != 0)
             c = V::sub_bytes(c, V::splat(in_every_byte(plan::subtracted)));
         if constexpr (plan::flip_sign) c = V::bit_xor(c, V::splat(0x80808080));
@@ -569,17 +585,22 @@ struct float_source {
     static constexpr std::size_t element_bytes = sizeof(typename F::block) * simd::interleaved_rows;
 
     const std::byte* elements[R];
+    const std::byte* ahead[R];
 
-    /// Elements from `length` * `part` on.
-    QDIAL_INLINE void unpack(const std::byte* first, std::size_t tile_bytes, std::size_t,
+    /// Elements from `length` * `part` on, of a row's `all`.
+    QDIAL_INLINE void unpack(const std::byte* first, std::size_t tile_bytes, std::size_t all,
                              std::size_t part, std::size_t) noexcept {
-        for (std::size_t r = 0; r < R; ++r)
-            elements[r] = first + r * tile_bytes + part * length * element_bytes;
+        constexpr std::size_t part_bytes = length * element_bytes;
+        for (std::size_t r = 0; r < R; ++r) {
+            const std::byte* tile = first + r * tile_bytes;
+            elements[r] = tile + part * part_bytes;
+            ahead[r] =
+                tile + part_ahead(part, (all + length - 1) / length, part_bytes, R * tile_bytes);
+        }
     }
     QDIAL_INLINE typename V::reals weights(std::size_t k, std::size_t r) const noexcept {
-        const std::byte* p = elements[r] + k * element_bytes;
-        auto w = load(p);
-        V::prefetch(p + prefetch_distance, w);
+        auto w = load(elements[r] + k * element_bytes);
+        V::prefetch(ahead[r] + k * element_bytes, w);
         return w;
     }
 
