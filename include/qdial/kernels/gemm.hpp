@@ -143,7 +143,9 @@ public:
 
     using V = simd::row_ops<Arch>;
     static constexpr std::size_t gemm_tiles = F::is_float ? V::float_gemm_tiles : V::gemm_tiles;
-    static constexpr std::size_t gemv_tiles = F::is_float ? V::float_gemv_tiles : V::gemm_tiles;
+    static constexpr std::size_t gemv_tiles = F::is_float             ? V::float_gemv_tiles
+                                              : F::block_length == 32 ? V::simple_gemv_tiles
+                                                                      : V::gemv_tiles;
 
 private:
     static constexpr std::size_t lanes = simd::interleaved_rows;

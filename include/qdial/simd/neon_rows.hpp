@@ -16,7 +16,7 @@ struct row_ops<arch::neon> {
     // sums, four of codes.
     static constexpr std::size_t gemm_tiles = 1, gemm_columns = 2;
     static constexpr std::size_t float_gemm_tiles = 1, float_gemm_columns = 6;
-    static constexpr std::size_t float_gemv_tiles = 2;
+    static constexpr std::size_t gemv_tiles = 1, simple_gemv_tiles = 1, float_gemv_tiles = 2;
 
     struct word {
         uint32x4_t v[4];

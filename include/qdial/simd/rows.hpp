@@ -61,8 +61,8 @@ struct array_row_ops {
     /// Tiles of sixteen rows and columns that a GEMM kernel keeps in registers.
     static constexpr std::size_t gemm_tiles = 1, gemm_columns = 2;
     static constexpr std::size_t float_gemm_tiles = 1, float_gemm_columns = 2;
-    /// Tiles of a GEMV kernel for float weights.
-    static constexpr std::size_t float_gemv_tiles = 1;
+    /// Tiles of a GEMV kernel: for super-blocks, for blocks of 32 and for float weights.
+    static constexpr std::size_t gemv_tiles = 1, simple_gemv_tiles = 1, float_gemv_tiles = 1;
 
     struct word {
         std::uint32_t v[rows];

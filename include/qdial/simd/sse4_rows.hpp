@@ -13,7 +13,7 @@ struct row_ops<arch::sse4> {
     static constexpr code_kind kind = code_kind::unsigned_in_16;
     static constexpr std::size_t gemm_tiles = 1, gemm_columns = 2;
     static constexpr std::size_t float_gemm_tiles = 1, float_gemm_columns = 2;
-    static constexpr std::size_t float_gemv_tiles = 1;
+    static constexpr std::size_t gemv_tiles = 1, simple_gemv_tiles = 1, float_gemv_tiles = 1;
 
     struct word {
         __m128i v[4];
