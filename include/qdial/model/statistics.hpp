@@ -15,6 +15,8 @@
 #include <span>
 #include <vector>
 
+#include "qdial/config.hpp"
+
 namespace qdial::model {
 
 /// Where a true value lies with some confidence.
