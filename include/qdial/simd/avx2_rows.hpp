@@ -15,7 +15,7 @@ struct row_ops<arch::avx2> {
     // Sixteen registers: six parts, six sums, two of codes, the activations and a product.
     static constexpr std::size_t gemm_tiles = 1, gemm_columns = 3;
     static constexpr std::size_t float_gemm_tiles = 1, float_gemm_columns = 6;
-    static constexpr std::size_t gemv_tiles = 1, simple_gemv_tiles = 2, float_gemv_tiles = 4;
+    static constexpr std::size_t gemv_tiles = 1, simple_gemv_tiles = 2, float_gemv_tiles = 2;
 
     struct word {
         __m256i lo, hi;  ///< rows 0 to 7 and 8 to 15

@@ -15,7 +15,7 @@ struct row_ops<arch::avx512> {
     // Thirty-two registers: 12 parts, 12 sums, 2 of codes and the broadcast activations.
     static constexpr std::size_t gemm_tiles = 2, gemm_columns = 6;
     static constexpr std::size_t float_gemm_tiles = 2, float_gemm_columns = 12;
-    static constexpr std::size_t gemv_tiles = 2, simple_gemv_tiles = 2, float_gemv_tiles = 4;
+    static constexpr std::size_t gemv_tiles = 2, simple_gemv_tiles = 2, float_gemv_tiles = 2;
 
     using word = __m512i;
     using reals = __m512;
