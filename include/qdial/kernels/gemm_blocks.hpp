@@ -125,7 +125,6 @@ template <class F, class Arch, std::size_t R>
 struct super_block_source {
     using V = simd::row_ops<Arch>;
     using plan = super_block_plan<F, V>;
-    using format = F;
     static constexpr std::size_t tiles = R;
     static constexpr std::size_t length = 256;
     static constexpr bool is_panel = false;
@@ -191,7 +190,6 @@ struct super_block_panel {
     using V = simd::row_ops<Arch>;
     using source = super_block_source<F, Arch, 1>;
     using plan = super_block_plan<F, V>;
-    using format = F;
     static constexpr std::size_t tiles = R;
     static constexpr std::size_t length = 256;
     static constexpr bool is_panel = true;
@@ -406,7 +404,6 @@ template <class F, class Arch, std::size_t R>
 struct simple_block_source {
     using V = simd::row_ops<Arch>;
     using plan = simple_block_plan<F, V>;
-    using format = F;
     static constexpr std::size_t tiles = R, most = 8;
     static constexpr std::size_t length = 32 * most;
     static constexpr bool is_panel = false;
@@ -456,7 +453,6 @@ struct simple_block_panel {
     using V = simd::row_ops<Arch>;
     using source = simple_block_source<F, Arch, 1>;
     using plan = simple_block_plan<F, V>;
-    using format = F;
     static constexpr std::size_t tiles = R, most = source::most;
     static constexpr std::size_t length = source::length;
     static constexpr bool is_panel = true;
@@ -577,7 +573,6 @@ requires std::same_as<typename Source::record, packed_q8> QDIAL_INLINE void mult
 template <class F, class Arch, std::size_t R>
 struct float_source {
     using V = simd::row_ops<Arch>;
-    using format = F;
     static constexpr std::size_t tiles = R;
     static constexpr std::size_t length = 128;
     static constexpr bool is_panel = false;
@@ -620,7 +615,6 @@ template <class F, class Arch, std::size_t R>
 struct float_panel {
     using V = simd::row_ops<Arch>;
     using source = float_source<F, Arch, 1>;
-    using format = F;
     static constexpr std::size_t tiles = R;
     static constexpr std::size_t length = source::length;
     static constexpr bool is_panel = true;
