@@ -125,6 +125,9 @@ struct row_ops<arch::avx2> {
         const __m256 x = _mm256_broadcast_ss(static_cast<const float*>(p));
         return {x, x};
     }
+    QDIAL_INLINE static reals zero_reals() noexcept {
+        return {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    }
     QDIAL_INLINE static __m128i load_eight_halves(const void* p) noexcept {
         return _mm_loadu_si128(static_cast<const __m128i*>(p));
     }

@@ -90,6 +90,7 @@ struct row_ops<arch::avx512> {
     QDIAL_INLINE static reals broadcast_float(const void* p) noexcept {
         return _mm512_castsi512_ps(broadcast_word(p));
     }
+    QDIAL_INLINE static reals zero_reals() noexcept { return _mm512_setzero_ps(); }
     QDIAL_INLINE static reals load_halves(const void* p) noexcept {
         return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
     }

@@ -144,6 +144,9 @@ struct row_ops<arch::neon> {
         return each<reals>(
             [v = vreinterpretq_f32_u32(vdupq_n_u32(load_u32(p)))](int) { return v; });
     }
+    QDIAL_INLINE static reals zero_reals() noexcept {
+        return each<reals>([](int) { return vdupq_n_f32(0.0f); });
+    }
     QDIAL_INLINE static uint16x4_t load_four(const void* p, int k) noexcept {
         return vreinterpret_u16_u8(vld1_u8(static_cast<const std::uint8_t*>(p) + 8 * k));
     }

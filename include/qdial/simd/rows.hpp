@@ -191,6 +191,9 @@ struct array_row_ops {
     static reals broadcast_float(const void* p) noexcept {
         return each<reals>([x = native<float>(p)](std::size_t) { return x; });
     }
+    static reals zero_reals() noexcept {
+        return each<reals>([](std::size_t) { return 0.0f; });
+    }
     static std::uint16_t load_u16(const void* p, std::size_t k) noexcept {
         std::uint16_t x;
         std::memcpy(&x, static_cast<const char*>(p) + 2 * k, sizeof x);

@@ -129,6 +129,9 @@ struct row_ops<arch::sse4> {
         const __m128 x = _mm_castsi128_ps(_mm_set1_epi32(load_i32(p)));
         return each<reals>([=](int) { return x; });
     }
+    QDIAL_INLINE static reals zero_reals() noexcept {
+        return each<reals>([](int) { return _mm_setzero_ps(); });
+    }
     QDIAL_INLINE static reals load_halves(const void* p) noexcept {
         const char* bytes = static_cast<const char*>(p);
         return each<reals>([=](int k) -> __m128 {
