@@ -39,7 +39,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
   set(qdial_backend_flags_neon "")  # part of the architecture
   set(qdial_backend_flags_neon_dotprod -march=armv8.2-a+dotprod)
-  list(APPEND qdial_backends neon neon_dotprod)
+  set(qdial_backend_flags_neon_i8mm -march=armv8.2-a+dotprod+i8mm)
+  list(APPEND qdial_backends neon neon_dotprod neon_i8mm)
 endif()
 
 # qdial_add_kernel_tests(SOURCE...): for every backend a program kernel_tests_BACKEND from all the

@@ -13,5 +13,5 @@ need qemu-aarch64-static qemu-user-static
 cmake -S "$1" -B "$2" -DCMAKE_BUILD_TYPE=Release -DQDIAL_BUILD_TOOLS=OFF \
     -DQDIAL_BUILD_BENCHMARKS=OFF -DCMAKE_TOOLCHAIN_FILE="$1/cmake/aarch64-linux-gnu.cmake"
 cmake --build "$2" --target kernel_tests_generic kernel_tests_neon \
-    kernel_tests_neon_dotprod flags_main
+    kernel_tests_neon_dotprod kernel_tests_neon_i8mm flags_main
 ctest --test-dir "$2" --no-tests=error --output-on-failure -R '^(kernel_|flags_main)'

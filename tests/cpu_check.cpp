@@ -41,6 +41,8 @@ bool cpu_has_backend() {
     return true;
 #elif defined(QDIAL_TEST_BACKEND_neon_dotprod)
     return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#elif defined(QDIAL_TEST_BACKEND_neon_i8mm)
+    return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
 #elif defined(QDIAL_TEST_BACKEND_sse4)
     __builtin_cpu_init();
     return __builtin_cpu_supports("sse4.2");

@@ -9,7 +9,7 @@ if(PROCESSOR MATCHES "^(x86_64|AMD64)$")
     skylake-avx512=avx512 cascadelake=avx512_vnni icelake-server=avx512_vnni
     sapphirerapids=avx512_vnni znver4=avx512_vnni)
 else()
-  set(cpus armv8-a=neon armv8.2-a+dotprod=neon_dotprod apple-m1=neon_dotprod)
+  set(cpus armv8-a=neon armv8.2-a+dotprod=neon_dotprod neoverse-n2=neon_i8mm apple-m1=neon_dotprod)
 endif()
 
 set(tried 0)

@@ -11,6 +11,7 @@
 
 #include "qdial/kernels/executor.hpp"
 #include "qdial/kernels/gemm_blocks.hpp"
+#include "qdial/kernels/gemm_pairs.hpp"
 #include "qdial/kernels/gemm_tiles.hpp"
 #include "qdial/kernels/pack.hpp"
 #include "qdial/kernels/packed_activations.hpp"
@@ -99,12 +100,12 @@ struct weights_of {
 template <packable_block_format F, class Arch, std::size_t R>
 struct weights_of<F, Arch, R> {
     using source = simple_block_source<F, Arch, R>;
-    using panel = simple_block_panel<F, Arch, R>;
+    using panel = panel_for<Arch, simple_block_panel<F, Arch, R>>;
 };
 template <packable_block_format F, class Arch, std::size_t R>
 requires(F::block_length == 256) struct weights_of<F, Arch, R> {
     using source = super_block_source<F, Arch, R>;
-    using panel = super_block_panel<F, Arch, R>;
+    using panel = panel_for<Arch, super_block_panel<F, Arch, R>>;
 };
 
 /// Columns that a task takes at once: their results wait in a buffer on the stack.

@@ -368,6 +368,26 @@ QDIAL_INLINE void add_group(const Source& w, const std::byte* const (&x)[C], Gro
     }
 }
 
+/// y += the sums of a super-block's codes times scales times activations, times the factors, and
+/// minus its minima's part.
+template <class Source, std::size_t R, std::size_t C>
+QDIAL_INLINE void fold_super_block(const Source& w, const std::byte* const (&x)[C],
+                                   const typename Source::V::word (&sums)[R][C],
+                                   float* y) noexcept {
+    using V = typename Source::V;
+    typename V::reals out[R][C];
+    load_tile<V>(y, out);
+    QDIAL_UNROLL
+    for (std::size_t c = 0; c < C; ++c) {
+        const auto d = V::broadcast_float(x[c] + offsetof(packed_q8_k, d));
+        QDIAL_UNROLL
+        for (std::size_t r = 0; r < R; ++r)
+            out[r][c] = V::fma(V::to_reals(sums[r][c]), V::mul(w.d(r), d), out[r][c]);
+    }
+    if constexpr (Source::plan::minima != 0) subtract_minima(w, x, out);
+    store_tile<V>(y, out);
+}
+
 /// y += a super-block times C columns.
 template <std::size_t C, class Source>
 requires std::same_as<typename Source::record, packed_q8_k> QDIAL_INLINE void multiply(
@@ -384,19 +404,13 @@ requires std::same_as<typename Source::record, packed_q8_k> QDIAL_INLINE void mu
     for_each_index<Source, plan::groups>([&](auto g)
                                              QDIAL_INLINE_LAMBDA { add_group(w, x, g, sums); });
     if constexpr (plan::bias != 0) remove_bias(w, x, sums);
-
-    typename V::reals out[R][C];
-    load_tile<V>(y, out);
     QDIAL_UNROLL
-    for (std::size_t c = 0; c < C; ++c) {
-        const auto d = V::broadcast_float(x[c] + offsetof(packed_q8_k, d));
+    for (std::size_t r = 0; r < R; ++r) {
         QDIAL_UNROLL
-        for (std::size_t r = 0; r < R; ++r)
-            out[r][c] = V::fma(V::to_reals(V::template sar<plan::code_shift>(sums[r][c])),
-                               V::mul(w.d(r), d), out[r][c]);
+        for (std::size_t c = 0; c < C; ++c)
+            sums[r][c] = V::template sar<plan::code_shift>(sums[r][c]);
     }
-    if constexpr (plan::minima != 0) subtract_minima(w, x, out);
-    store_tile<V>(y, out);
+    fold_super_block(w, x, sums, y);
 }
 
 /// Blocks of 32 of R tiles as `multiply` reads them, straight from the packed matrix: up to eight.
@@ -529,6 +543,26 @@ QDIAL_INLINE void add_units(const Source& w, const std::byte* const (&x)[C], std
     }
 }
 
+/// out += block b's sums of codes times activations, times the factors, plus its minimum's part.
+template <class Source, std::size_t R, std::size_t C>
+QDIAL_INLINE void fold_block(const Source& w, std::size_t b, const std::byte* const (&x)[C],
+                             const typename Source::V::word (&sums)[R][C],
+                             typename Source::V::reals (&out)[R][C]) noexcept {
+    using V = typename Source::V;
+    QDIAL_UNROLL
+    for (std::size_t c = 0; c < C; ++c) {
+        const std::byte* a = x[c] + b * sizeof(packed_q8);
+        const auto d = V::broadcast_float(a + offsetof(packed_q8, d));
+        QDIAL_UNROLL
+        for (std::size_t r = 0; r < R; ++r) {
+            out[r][c] = V::fma(V::to_reals(sums[r][c]), V::mul(w.d(b, r), d), out[r][c]);
+            if constexpr (Source::plan::D::has_minimum)
+                out[r][c] =
+                    V::fma(w.m(b, r), V::broadcast_float(a + offsetof(packed_q8, s)), out[r][c]);
+        }
+    }
+}
+
 /// y += `count` blocks of 32 times C columns.
 template <std::size_t C, class Source>
 requires std::same_as<typename Source::record, packed_q8> QDIAL_INLINE void multiply(
@@ -553,18 +587,7 @@ requires std::same_as<typename Source::record, packed_q8> QDIAL_INLINE void mult
         constexpr std::size_t units = plan::group / 4;
         add_units<0, units>(w, x, b, sums);
         if constexpr (units < 8) add_units<4, units>(w, x, b, sums);
-        QDIAL_UNROLL
-        for (std::size_t c = 0; c < C; ++c) {
-            const std::byte* a = x[c] + b * sizeof(packed_q8);
-            const auto d = V::broadcast_float(a + offsetof(packed_q8, d));
-            QDIAL_UNROLL
-            for (std::size_t r = 0; r < R; ++r) {
-                out[r][c] = V::fma(V::to_reals(sums[r][c]), V::mul(w.d(b, r), d), out[r][c]);
-                if constexpr (plan::D::has_minimum)
-                    out[r][c] = V::fma(w.m(b, r), V::broadcast_float(a + offsetof(packed_q8, s)),
-                                       out[r][c]);
-            }
-        }
+        fold_block(w, b, x, sums, out);
     }
     store_tile<V>(y, out);
 }

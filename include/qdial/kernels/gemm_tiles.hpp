@@ -29,10 +29,12 @@ struct tile_panel {
     using source = std::conditional_t<super_blocks, super_block_source<F, Arch, 1>,
                                       simple_block_source<F, Arch, 1>>;
     using record = typename source::record;
+    using plan = typename source::plan;
+    static constexpr bool is_panel = true;
 
     panel_row codes[planes][2][64];
-    panel_row d[blocks][2], m[blocks][2];
-    panel_row minima[super_blocks ? 9 : 1][2];
+    panel_row d_[blocks][2], m_[blocks][2];
+    panel_row minima_[super_blocks ? 9 : 1][2];
 
     QDIAL_INLINE void unpack(const std::byte* first, std::size_t tile_bytes, std::size_t all_blocks,
                              std::size_t part, std::size_t count) noexcept {
@@ -45,6 +47,17 @@ struct tile_panel {
                 unpack_blocks(from, r, count);
         }
     }
+    QDIAL_INLINE typename V::reals d(std::size_t b, std::size_t r) const noexcept {
+        return V::load(d_[b][r].floats());
+    }
+    QDIAL_INLINE typename V::reals m(std::size_t b, std::size_t r) const noexcept {
+        return V::load(m_[b][r].floats());
+    }
+    QDIAL_INLINE typename V::reals d(std::size_t r) const noexcept { return d(0, r); }
+    QDIAL_INLINE typename V::reals dmin(std::size_t r) const noexcept { return m(0, r); }
+    QDIAL_INLINE typename V::word minima(std::size_t s, std::size_t r) const noexcept {
+        return V::load(minima_[s][r].bytes);
+    }
 
 private:
     /// The codes without offset, as signed bytes.
@@ -53,7 +66,6 @@ private:
         return added == 0 ? c : V::sub_bytes(c, V::splat(in_every_byte(added)));
     }
     QDIAL_INLINE void unpack_super_block(const source& from, std::size_t r) noexcept {
-        using plan = typename source::plan;
         unrolled<64>([&](auto k) QDIAL_INLINE_LAMBDA {
             auto c = unpack_codes<F, V, 4 * k, 0>(from.words[0]);
             c = signed_codes(c, D::offset);
@@ -61,11 +73,11 @@ private:
             const auto top = V::template shl<24 - 8 * (s % 4)>(from.scale_words[0][s / 4]);
             split(c, V::template sar<24>(top), codes[0][r][k], codes[1][r][k]);
         });
-        V::store(d[0][r].floats(), from.d(0));
+        V::store(d_[0][r].floats(), from.d(0));
         if constexpr (plan::minima != 0) {
-            V::store(m[0][r].floats(), from.dmin(0));
+            V::store(m_[0][r].floats(), from.dmin(0));
             unrolled<plan::minima>([&](auto s) QDIAL_INLINE_LAMBDA {
-                V::store(minima[s][r].bytes, from.minima(s, 0));
+                V::store(minima_[s][r].bytes, from.minima(s, 0));
             });
         }
     }
@@ -77,8 +89,8 @@ private:
                 V::store(codes[0][r][8 * b + k].bytes,
                          signed_codes(unpack_codes<F, V, 4 * k, 0>(words), offset));
             });
-            V::store(d[b][r].floats(), from.d(b, 0));
-            if constexpr (D::has_minimum) V::store(m[b][r].floats(), from.m(b, 0));
+            V::store(d_[b][r].floats(), from.d(b, 0));
+            if constexpr (D::has_minimum) V::store(m_[b][r].floats(), from.m(b, 0));
         }
     }
     /// Planes of code times scale, byte by byte: products of two 16-bit integers of which the
@@ -120,12 +132,12 @@ public:
             for (std::size_t plane = 0; plane < 2; ++plane)
                 add_steps<4>(a, w.codes[plane][0][0].bytes, w.codes[plane][1][0].bytes,
                              sums[plane]);
-            fold_super_block(w, x, n, sums[0], sums[1], y);
+            fold_sums(w, x, n, sums[0], sums[1], y);
         } else {
             for (std::size_t b = 0; b < count; ++b) {
                 add_steps<1>(a + 32 * b, w.codes[0][0][8 * b].bytes, w.codes[0][1][8 * b].bytes,
                              sums[0]);
-                fold_block(w, b, x, n, sums[0], y);
+                fold_sums(w, b, x, n, sums[0], y);
             }
         }
     }
@@ -159,49 +171,27 @@ private:
         return c / 16 * 512 + r * 256 + c % 16 * 16;
     }
 
-    static void fold_super_block(const panel& w, const std::byte* const* x, std::size_t n,
-                                 const std::int32_t* high, const std::int32_t* low,
-                                 float* y) noexcept {
+    static void fold_sums(const panel& w, const std::byte* const* x, std::size_t n,
+                          const std::int32_t* high, const std::int32_t* low, float* y) noexcept {
         for (std::size_t c = 0; c < n; ++c) {
-            const auto d = V::broadcast_float(x[c] + offsetof(packed_q8_k, d));
-            for (std::size_t r = 0; r < 2; ++r) {
-                const auto sum =
+            const std::byte* const column[1] = {x[c]};
+            typename V::word sums[2][1];
+            for (std::size_t r = 0; r < 2; ++r)
+                sums[r][0] =
                     V::add(V::template shl<6>(V::load(high + at(c, r))), V::load(low + at(c, r)));
-                float* out = y + (2 * c + r) * simd::interleaved_rows;
-                auto value = V::fma(V::to_reals(sum), V::mul(V::load(w.d[0][r].floats()), d),
-                                    V::load(static_cast<const float*>(out)));
-                if constexpr (D::has_minimum) value = subtract_minimum(w, x[c], r, d, value);
-                V::store(out, value);
-            }
+            fold_super_block(w, column, sums, y + 2 * c * simd::interleaved_rows);
         }
     }
-    QDIAL_INLINE static typename V::reals subtract_minimum(const panel& w, const std::byte* x,
-                                                           std::size_t r, typename V::reals d,
-                                                           typename V::reals value) noexcept {
-        using plan = typename panel::source::plan;
-        constexpr std::size_t sums_at = plan::scales == 16 ? offsetof(packed_q8_k, sums_of_16)
-                                                           : offsetof(packed_q8_k, sums_of_32);
-        auto sum = V::zero();
-        for (std::size_t i = 0; i < plan::minima; ++i)
-            sum = V::add_pairs(sum, V::load(w.minima[i][r].bytes),
-                               V::broadcast_pair(x + sums_at + 4 * i));
-        return V::fnma(V::to_reals(sum), V::mul(V::load(w.m[0][r].floats()), d), value);
-    }
-    static void fold_block(const panel& w, std::size_t b, const std::byte* const* x, std::size_t n,
-                           const std::int32_t* sums, float* y) noexcept {
-        for (std::size_t c = 0; c < n; ++c) {
-            const std::byte* a = x[c] + b * sizeof(packed_q8);
-            const auto d = V::broadcast_float(a + offsetof(packed_q8, d));
-            for (std::size_t r = 0; r < 2; ++r) {
-                float* out = y + (2 * c + r) * simd::interleaved_rows;
-                auto value = V::fma(V::to_reals(V::load(sums + at(c, r))),
-                                    V::mul(V::load(w.d[b][r].floats()), d),
-                                    V::load(static_cast<const float*>(out)));
-                if constexpr (D::has_minimum)
-                    value = V::fma(V::load(w.m[b][r].floats()),
-                                   V::broadcast_float(a + offsetof(packed_q8, s)), value);
-                V::store(out, value);
-            }
+    static void fold_sums(const panel& w, std::size_t b, const std::byte* const* x, std::size_t n,
+                          const std::int32_t* from, float* y) noexcept {
+        for (std::size_t c = 0; c < n; ++c, y += 2 * simd::interleaved_rows) {
+            const std::byte* const column[1] = {x[c]};
+            const typename V::word sums[2][1] = {{V::load(from + at(c, 0))},
+                                                 {V::load(from + at(c, 1))}};
+            typename V::reals out[2][1];
+            load_tile<V>(y, out);
+            fold_block(w, b, column, sums, out);
+            store_tile<V>(y, out);
         }
     }
 };

@@ -64,6 +64,10 @@ struct neon : generic {
 struct neon_dotprod : neon {
     static constexpr std::string_view name = "neon_dotprod";
 };
+/// With the int8 matrix product (Neoverse V1 and N2, Apple M2).
+struct neon_i8mm : neon_dotprod {
+    static constexpr std::string_view name = "neon_i8mm";
+};
 
 // What the compiler's flags allow. QDIAL_FORCE_GENERIC turns all backends off.
 #if !defined(QDIAL_FORCE_GENERIC) && defined(__SSE4_2__)
@@ -108,6 +112,11 @@ struct neon_dotprod : neon {
 #else
 #define QDIAL_WITH_NEON_DOTPROD 0
 #endif
+#if QDIAL_WITH_NEON_DOTPROD && defined(__ARM_FEATURE_MATMUL_INT8)
+#define QDIAL_WITH_NEON_I8MM 1
+#else
+#define QDIAL_WITH_NEON_I8MM 0
+#endif
 
 /// The best backend that this translation unit's flags allow.
 #if QDIAL_WITH_AVX512_VNNI
@@ -120,6 +129,8 @@ using best = avx2_vnni;
 using best = avx2;
 #elif QDIAL_WITH_SSE4
 using best = sse4;
+#elif QDIAL_WITH_NEON_I8MM
+using best = neon_i8mm;
 #elif QDIAL_WITH_NEON_DOTPROD
 using best = neon_dotprod;
 #elif QDIAL_WITH_NEON

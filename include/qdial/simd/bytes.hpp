@@ -75,6 +75,10 @@ template <>
 struct eight_lanes<arch::neon_dotprod> {
     using type = arch::neon;
 };
+template <>
+struct eight_lanes<arch::neon_i8mm> {
+    using type = arch::neon;
+};
 template <class Arch>
 using eight_lane_arch = typename eight_lanes<Arch>::type;
 template <class Arch>

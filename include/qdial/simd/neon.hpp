@@ -80,5 +80,7 @@ struct ops<arch::neon> : xsimd_ops<xsimd::neon64> {
 
 template <>
 struct ops<arch::neon_dotprod> : ops<arch::neon> {};
+template <>
+struct ops<arch::neon_i8mm> : ops<arch::neon> {};
 
 }  // namespace qdial::simd

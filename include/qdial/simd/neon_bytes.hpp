@@ -197,5 +197,7 @@ struct byte_ops<arch::neon> {
 
 template <>
 struct byte_ops<arch::neon_dotprod> : byte_ops<arch::neon> {};
+template <>
+struct byte_ops<arch::neon_i8mm> : byte_ops<arch::neon> {};
 
 }  // namespace qdial::simd

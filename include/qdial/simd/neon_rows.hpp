@@ -206,4 +206,55 @@ struct row_ops<arch::neon_dotprod> : row_ops<arch::neon> {
 };
 #endif
 
+#if QDIAL_WITH_NEON_I8MM
+/// With the instruction for the products of two rows with two columns: see kernels/gemm_pairs.hpp.
+template <>
+struct row_ops<arch::neon_i8mm> : row_ops<arch::neon_dotprod> {
+    // Sixteen registers of sums, eight of parts, four of columns' activations at most, one of rows.
+    static constexpr std::size_t gemm_columns = 4;
+    /// Sums of two rows with two columns, or eight bytes of two rows or columns.
+    using pair_word = int32x4_t;
+
+    QDIAL_INLINE static pair_word zero_pair() noexcept { return vdupq_n_s32(0); }
+    QDIAL_INLINE static pair_word load_pair(const void* p) noexcept {
+        return vreinterpretq_s32_s8(vld1q_s8(static_cast<const std::int8_t*>(p)));
+    }
+    QDIAL_INLINE static pair_word load_columns(const void* first, const void* second) noexcept {
+        return vreinterpretq_s32_s8(vcombine_s8(vld1_s8(static_cast<const std::int8_t*>(first)),
+                                                vld1_s8(static_cast<const std::int8_t*>(second))));
+    }
+    QDIAL_INLINE static pair_word multiply_add_pairs(pair_word sums, pair_word rows,
+                                                     pair_word columns) noexcept {
+        return vmmlaq_s32(sums, vreinterpretq_s8_s32(rows), vreinterpretq_s8_s32(columns));
+    }
+    /// The scales of rows 2 i and 2 i + 1 beside their sums.
+    QDIAL_INLINE static pair_word pair_scale(const word& scale, std::size_t i) noexcept {
+        const uint32x4_t s = scale.v[i / 2];
+        return as_ints(i % 2 == 0 ? vzip1q_u32(s, s) : vzip2q_u32(s, s));
+    }
+    QDIAL_INLINE static pair_word add_scaled_pair(pair_word sums, pair_word part,
+                                                  pair_word scale) noexcept {
+        return vmlaq_s32(sums, part, scale);
+    }
+    /// Sixteen rows' sums with one of the two columns.
+    QDIAL_INLINE static word column(const pair_word (&sums)[8], std::size_t second) noexcept {
+        return each<word>([&](int k) {
+            const int32x4_t a = sums[2 * k], b = sums[2 * k + 1];
+            return as_word(second != 0 ? vuzp2q_s32(a, b) : vuzp1q_s32(a, b));
+        });
+    }
+    /// Two words, of elements 0 to 3 and 4 to 7, become eight pairs of rows.
+    QDIAL_INLINE static void zip_rows(std::byte* p) noexcept {
+        const word a = load(p), b = load(p + 64);
+        for (int k = 0; k < 4; ++k) {
+            const auto put = [=](int at, uint32x4_t rows) {
+                vst1q_u8(reinterpret_cast<std::uint8_t*>(p) + 16 * at, vreinterpretq_u8_u32(rows));
+            };
+            put(2 * k, vzip1q_u32(a.v[k], b.v[k]));
+            put(2 * k + 1, vzip2q_u32(a.v[k], b.v[k]));
+        }
+    }
+};
+#endif
+
 }  // namespace qdial::simd
