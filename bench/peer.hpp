@@ -10,10 +10,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <optional>
 #include <string>
 
+#include "peer_cpu_library.hpp"
 #include "qdial/formats/list.hpp"
 
 namespace qdial::bench {
@@ -47,40 +47,6 @@ template <class Function>
 void find_peer_function(void* library, const char* name, Function& function) {
     function = reinterpret_cast<Function>(dlsym(library, name));
     if (function == nullptr) peer_failure(std::string("the library has no ") + name);
-}
-
-/// One of the peer's libraries of kernels.
-struct peer_cpu_library {
-    void* handle = nullptr;
-    std::filesystem::path path{};
-};
-
-/// The libggml-cpu*.so in `folder` that scores best on this CPU, which is what ggml itself would
-/// load, or the one that the environment variable QDIAL_PEER_CPU names ("haswell"). Null if none
-/// runs on this CPU. Needs libggml-base.so, opened before with RTLD_GLOBAL.
-inline peer_cpu_library find_peer_cpu_library(const std::filesystem::path& folder) {
-    const char* wanted = std::getenv("QDIAL_PEER_CPU");
-    std::string prefix = "libggml-cpu";
-    if (wanted != nullptr && *wanted != '\0') prefix += "-" + std::string(wanted) + ".so";
-    peer_cpu_library best;
-    int best_score = 0;
-    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-        const std::string name = entry.path().filename().string();
-        if (!name.starts_with(prefix) || !name.ends_with(".so")) continue;
-        void* library = dlopen(entry.path().c_str(), RTLD_NOW);
-        if (library == nullptr) peer_failure(dlerror());
-        // Only libraries for one CPU among several tell a score; 0 means "not on this CPU".
-        const auto score = reinterpret_cast<int (*)()>(dlsym(library, "ggml_backend_score"));
-        const int value = score != nullptr ? score() : 1;
-        if (value <= best_score) {
-            dlclose(library);
-            continue;
-        }
-        if (best.handle != nullptr) dlclose(best.handle);
-        best = {library, entry.path()};
-        best_score = value;
-    }
-    return best;
 }
 
 /// libggml-base.so (encode, decode) and one libggml-cpu*.so (dot products, activations).
@@ -118,8 +84,12 @@ private:
         const char* folder = std::getenv("QDIAL_PEER_GGML");
         if (folder == nullptr || *folder == '\0') return std::nullopt;
         peer_library library;
-        library.open_base(folder);
-        library.open_cpu(folder);
+        try {
+            library.open_base(folder);
+            library.open_cpu(folder);
+        } catch (const error& e) {
+            peer_failure(e.what());
+        }
         return library;
     }
 
@@ -153,7 +123,7 @@ private:
             type.block_length != static_cast<std::int64_t>(format.block_length) ||
             type.block_bytes != format.block_bytes)
             peer_failure("ggml_type_traits of " + std::string(format.name) +
-                 " is not laid out as in ggml 0.9 and later");
+                         " is not laid out as in ggml 0.9 and later");
     }
 
     void open_cpu(const std::filesystem::path& folder) {
