@@ -368,9 +368,9 @@ QDIAL_INLINE void add_group(const Source& w, const std::byte* const (&x)[C], Gro
     }
 }
 
-/// y += the sums of a super-block's codes times scales times activations, times the factors, and
-/// minus its minima's part.
-template <class Source, std::size_t R, std::size_t C>
+/// y += the sums of a super-block's codes times scales times activations (here times 2^Shift),
+/// times the factors, and minus its minima's part.
+template <int Shift, class Source, std::size_t R, std::size_t C>
 QDIAL_INLINE void fold_super_block(const Source& w, const std::byte* const (&x)[C],
                                    const typename Source::V::word (&sums)[R][C],
                                    float* y) noexcept {
@@ -382,7 +382,8 @@ QDIAL_INLINE void fold_super_block(const Source& w, const std::byte* const (&x)[
         const auto d = V::broadcast_float(x[c] + offsetof(packed_q8_k, d));
         QDIAL_UNROLL
         for (std::size_t r = 0; r < R; ++r)
-            out[r][c] = V::fma(V::to_reals(sums[r][c]), V::mul(w.d(r), d), out[r][c]);
+            out[r][c] = V::fma(V::to_reals(V::template sar<Shift>(sums[r][c])), V::mul(w.d(r), d),
+                               out[r][c]);
     }
     if constexpr (Source::plan::minima != 0) subtract_minima(w, x, out);
     store_tile<V>(y, out);
@@ -404,13 +405,7 @@ requires std::same_as<typename Source::record, packed_q8_k> QDIAL_INLINE void mu
     for_each_index<Source, plan::groups>([&](auto g)
                                              QDIAL_INLINE_LAMBDA { add_group(w, x, g, sums); });
     if constexpr (plan::bias != 0) remove_bias(w, x, sums);
-    QDIAL_UNROLL
-    for (std::size_t r = 0; r < R; ++r) {
-        QDIAL_UNROLL
-        for (std::size_t c = 0; c < C; ++c)
-            sums[r][c] = V::template sar<plan::code_shift>(sums[r][c]);
-    }
-    fold_super_block(w, x, sums, y);
+    fold_super_block<plan::code_shift>(w, x, sums, y);
 }
 
 /// Blocks of 32 of R tiles as `multiply` reads them, straight from the packed matrix: up to eight.

@@ -126,7 +126,7 @@ requires std::same_as<typename Panel::record, packed_q8_k> QDIAL_INLINE void mul
     }
     typename V::word columns[1][C];
     separate<V>(sums, columns);
-    fold_super_block(w, x, columns, y);
+    fold_super_block<0>(w, x, columns, y);
 }
 
 /// y += `count` blocks of 32 times C columns.

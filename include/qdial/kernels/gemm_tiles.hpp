@@ -179,7 +179,7 @@ private:
             for (std::size_t r = 0; r < 2; ++r)
                 sums[r][0] =
                     V::add(V::template shl<6>(V::load(high + at(c, r))), V::load(low + at(c, r)));
-            fold_super_block(w, column, sums, y + 2 * c * simd::interleaved_rows);
+            fold_super_block<0>(w, column, sums, y + 2 * c * simd::interleaved_rows);
         }
     }
     static void fold_sums(const panel& w, std::size_t b, const std::byte* const* x, std::size_t n,
