@@ -15,6 +15,8 @@
 #include "qdial/kernels/pack.hpp"
 #include "qdial/kernels/packed_activations.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// What happens to the results' old values: they are replaced, or are what the sums start from.
@@ -358,3 +360,5 @@ void gemm_experts(std::span<const packed_matrix<F>> experts,
 }
 
 }  // namespace qdial
+
+#include "qdial/macros_end.hpp"

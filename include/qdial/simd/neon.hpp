@@ -5,6 +5,8 @@
 
 #include "qdial/simd/xsimd_ops.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 template <>
@@ -82,3 +84,5 @@ template <>
 struct ops<arch::neon_dotprod> : ops<arch::neon> {};
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

@@ -4,6 +4,8 @@
 #include "qdial/simd/neon.hpp"
 #include "qdial/simd/rows.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 /// Four registers hold the sixteen rows. Codes and activations are both signed.
@@ -207,3 +209,5 @@ struct row_ops<arch::neon_dotprod> : row_ops<arch::neon> {
 #endif
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"
