@@ -14,6 +14,8 @@
 #include "qdial/simd/rows.hpp"
 #include "vector_math.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace engine {
 
 /// Positions whose keys lie side by side in the cache.
@@ -216,3 +218,5 @@ void attend(const cached_head<T>& cache, const query* queries, std::size_t n,
 }
 
 }  // namespace engine
+
+#include "qdial/macros_end.hpp"

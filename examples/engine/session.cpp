@@ -14,6 +14,8 @@
 #include "vector_math.hpp"
 #include "weights.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace engine {
 
 namespace {

@@ -16,6 +16,8 @@
 #include "qdial/kernels/dot.hpp"
 #include "qdial/simd/exp.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace engine {
 
 /// Sixteen floats on any backend.
@@ -134,3 +136,5 @@ float largest_of(const float* x, std::size_t n) {
 }
 
 }  // namespace engine
+
+#include "qdial/macros_end.hpp"

@@ -1,7 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compile-time ground rules of the library: language level, floating-point model, inlining and
-// the assertion that a user may replace. Every qdial header includes this file first.
+// Compile-time ground rules of the library: language level, floating-point model and the assertion
+// that a user may replace. Every qdial header includes this file first.
+//
+// All macros that the headers leave defined:
+//
+//     QDIAL_VERSION_MAJOR, QDIAL_VERSION_MINOR, QDIAL_VERSION_PATCH      see version.hpp
+//     QDIAL_ASSERT(condition, message)                                   see below
+//     QDIAL_WITH_AVX2, …    1 or 0: whether the compiler's flags allow the backend, see simd/arch.hpp
+//
+// All that they look at if you define them, in every file alike:
+//
+//     QDIAL_ASSERT             your own check of preconditions
+//     QDIAL_FORCE_GENERIC      no SIMD backend
+//     QDIAL_COMPILER_INLINES   compile fast rather than run fast, see macros_begin.hpp
+//     QDIAL_NO_MMAP            read files into memory instead of mapping them
 #pragma once
 
 #if !defined(_MSVC_LANG) && __cplusplus < 202002L
@@ -22,49 +35,6 @@
 #if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
 #error \
     "qdial: float arithmetic is evaluated in a wider type here (x87?). Compile with -msse2 -mfpmath=sse."
-#endif
-
-/// Forces inlining of the small functions that kernels are made of. Also what keeps one program
-/// safe that is linked from files with different -m flags: nothing of it is left to be merged.
-/// With QDIAL_COMPILER_INLINES it only allows it, for programs that need to compile fast rather
-/// than run fast and whose files are all compiled with the same -m flags. Under AddressSanitizer
-/// that is the default: with a check on every access, whole kernels in one function take the
-/// compiler minutes and gigabytes.
-#if !defined(QDIAL_COMPILER_INLINES)
-#if defined(__SANITIZE_ADDRESS__)
-#define QDIAL_COMPILER_INLINES 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define QDIAL_COMPILER_INLINES 1
-#endif
-#endif
-#endif
-#if defined(_MSC_VER) && !defined(__clang__)
-#define QDIAL_INLINE __forceinline
-#define QDIAL_INLINE_LAMBDA
-#elif defined(QDIAL_COMPILER_INLINES)
-#define QDIAL_INLINE inline
-#define QDIAL_INLINE_LAMBDA
-#else
-#define QDIAL_INLINE inline __attribute__((always_inline))
-/// The same for a lambda: [&](int x) QDIAL_INLINE_LAMBDA { … }
-#define QDIAL_INLINE_LAMBDA __attribute__((always_inline))
-#endif
-
-/// Before a loop over registers: unrolls it also under -O2, where gcc otherwise keeps the registers
-/// in memory.
-#if defined(__GNUC__) && !defined(__clang__) && !defined(QDIAL_COMPILER_INLINES)
-#define QDIAL_UNROLL _Pragma("GCC unroll 32")
-#else
-#define QDIAL_UNROLL
-#endif
-/// Before a loop that must stay one: its body fills the registers.
-#if defined(__clang__)
-#define QDIAL_NO_UNROLL _Pragma("clang loop unroll(disable)")
-#elif defined(__GNUC__)
-#define QDIAL_NO_UNROLL _Pragma("GCC unroll 1")
-#else
-#define QDIAL_NO_UNROLL
 #endif
 
 /// Checks a precondition (sizes that do not match, for example). It stays on in release builds:

@@ -9,6 +9,8 @@
 
 #include "qdial/config.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Converts between the host's byte order and little-endian, the order of GGUF's fields.
@@ -32,3 +34,5 @@ QDIAL_INLINE constexpr T little_endian(T x) noexcept {
 }
 
 }  // namespace qdial
+
+#include "qdial/macros_end.hpp"

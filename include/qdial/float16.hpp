@@ -8,6 +8,8 @@
 
 #include "qdial/config.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// IEEE binary16, stored as its bits.
@@ -72,3 +74,5 @@ QDIAL_INLINE constexpr bfloat16 to_bfloat16(float x) noexcept {
 }
 
 }  // namespace qdial
+
+#include "qdial/macros_end.hpp"

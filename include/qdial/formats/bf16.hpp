@@ -8,6 +8,8 @@
 #include "qdial/kernels/encoder.hpp"
 #include "qdial/simd/lanes.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// BF16: bfloat16, the upper half of a binary32.
@@ -70,3 +72,5 @@ private:
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

@@ -8,6 +8,8 @@
 #include "qdial/kernels/encoder.hpp"
 #include "qdial/simd/lanes.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// F16: IEEE binary16.
@@ -57,3 +59,5 @@ struct encoder<f16, Arch> {
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

@@ -5,6 +5,8 @@
 #include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/encoder.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// F32: IEEE binary32.
@@ -49,3 +51,5 @@ struct encoder<f32, Arch> {
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

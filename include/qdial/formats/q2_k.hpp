@@ -7,6 +7,8 @@
 #include "qdial/kernels/interleaved.hpp"
 #include "qdial/kernels/super_block_packing.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Q2_K: 2-bit codes, 4-bit scale and minimum per 16; y = (d sc) q - (dmin m).
@@ -119,3 +121,5 @@ private:
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

@@ -7,6 +7,8 @@
 #include "qdial/kernels/interleaved.hpp"
 #include "qdial/kernels/super_block_packing.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Q3_K: 3-bit codes, 6-bit signed scale per 16; y = (d sc) q.
@@ -169,3 +171,5 @@ private:
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

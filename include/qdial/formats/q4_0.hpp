@@ -7,6 +7,8 @@
 #include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/interleaved.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Q4_0: 4-bit codes, one scale per 32; y = (q - 8) d.
@@ -60,3 +62,5 @@ template <class Arch>
 struct encoder<q4_0, Arch> : symmetric_32<q4_0, 8, Arch> {};
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

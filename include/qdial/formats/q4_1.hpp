@@ -7,6 +7,8 @@
 #include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/interleaved.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Q4_1: 4-bit codes, scale and minimum per 32; y = q d + m.
@@ -64,3 +66,5 @@ template <class Arch>
 struct encoder<q4_1, Arch> : affine_32<q4_1, 15, Arch> {};
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

@@ -7,6 +7,8 @@
 #include "qdial/kernels/interleaved.hpp"
 #include "qdial/kernels/super_block_packing.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Q4_K: 4-bit codes, 6-bit scale and minimum per 32; y = (d sc) q - (dmin m).
@@ -106,3 +108,5 @@ private:
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

@@ -7,6 +7,8 @@
 #include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/interleaved.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Q5_0: 5-bit codes, one scale per 32; y = (q - 16) d.
@@ -62,3 +64,5 @@ template <class Arch>
 struct encoder<q5_0, Arch> : symmetric_32<q5_0, 16, Arch> {};
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

@@ -7,6 +7,8 @@
 #include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/interleaved.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Q5_1: 5-bit codes, scale and minimum per 32; y = q d + m.
@@ -66,3 +68,5 @@ template <class Arch>
 struct encoder<q5_1, Arch> : affine_32<q5_1, 31, Arch> {};
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

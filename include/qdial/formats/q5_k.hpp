@@ -7,6 +7,8 @@
 #include "qdial/kernels/interleaved.hpp"
 #include "qdial/kernels/super_block_packing.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Q5_K: 5-bit codes, 6-bit scale and minimum per 32; y = (d sc) q - (dmin m).
@@ -111,3 +113,5 @@ private:
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

@@ -7,6 +7,8 @@
 #include "qdial/kernels/interleaved.hpp"
 #include "qdial/kernels/super_block_packing.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Q6_K: 6-bit codes, 8-bit scale per 16; y = (d sc) (q - 32).
@@ -130,3 +132,5 @@ private:
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

@@ -9,6 +9,8 @@
 #include "qdial/kernels/encoder.hpp"
 #include "qdial/kernels/interleaved.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Q8_0: 8-bit codes, one scale per 32; y = q d.
@@ -68,3 +70,5 @@ struct encoder<q8_0, Arch> {
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

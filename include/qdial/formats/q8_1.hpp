@@ -4,6 +4,8 @@
 #include "qdial/formats/format.hpp"
 #include "qdial/kernels/decoder.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Q8_1: activations for Q4_1 and Q5_1: 8-bit codes, scale and sum per 32.
@@ -44,3 +46,5 @@ struct decoder<q8_1, Arch> {
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

@@ -4,6 +4,8 @@
 #include "qdial/formats/format.hpp"
 #include "qdial/kernels/decoder.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Q8_K: activations for the K-quants: 8-bit codes, binary32 scale per 256.
@@ -42,3 +44,5 @@ struct decoder<q8_k, Arch> {
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

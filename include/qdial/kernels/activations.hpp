@@ -21,6 +21,8 @@
 #include "qdial/kernels/rounding.hpp"
 #include "qdial/simd/bytes.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// A format that activations are quantized to.
@@ -123,3 +125,5 @@ void quantize_activations(std::span<const float> x, std::span<typename F::block>
 }
 
 }  // namespace qdial
+
+#include "qdial/macros_end.hpp"

@@ -15,6 +15,8 @@
 #include "qdial/kernels/search_affine.hpp"
 #include "qdial/kernels/search_symmetric.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::kernels {
 
 /// A block's 32 elements in registers.
@@ -393,3 +395,5 @@ private:
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

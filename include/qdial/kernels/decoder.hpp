@@ -10,6 +10,8 @@
 #include "qdial/endian.hpp"
 #include "qdial/simd/bytes.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::kernels {
 
 /// How a format's blocks are read; specialised in the format's own file and used by
@@ -68,3 +70,5 @@ QDIAL_INLINE simd::sixteen_bytes six_bit_minima(const std::uint8_t* packed) noex
 }
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

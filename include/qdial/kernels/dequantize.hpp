@@ -12,6 +12,8 @@
 #include "qdial/kernels/decoder.hpp"
 #include "qdial/kernels/executor.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// What `dequantize` can write.
@@ -283,3 +285,5 @@ void dequantize_rows(std::span<const typename F::block> in, std::size_t row_leng
 }
 
 }  // namespace qdial
+
+#include "qdial/macros_end.hpp"

@@ -12,6 +12,8 @@
 #include "qdial/formats/format.hpp"
 #include "qdial/kernels/decoder.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// A format of weights: it names the format of the activations that it is multiplied with.
@@ -222,3 +224,5 @@ float dot(std::span<const typename F::block> weights,
 }
 
 }  // namespace qdial
+
+#include "qdial/macros_end.hpp"

@@ -11,6 +11,8 @@
 
 #include "qdial/kernels/rounding.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::kernels {
 
 /// `encode_q8` of 32 elements of which some are NaN or infinite: the reference's steps one by one,
@@ -64,3 +66,5 @@ QDIAL_INLINE float encode_q8(const float* x, std::int8_t* codes) noexcept {
 }
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

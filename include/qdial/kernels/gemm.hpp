@@ -16,6 +16,8 @@
 #include "qdial/kernels/pack.hpp"
 #include "qdial/kernels/packed_activations.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// What happens to the results' old values: they are replaced, or are what the sums start from.
@@ -359,3 +361,5 @@ void gemm_experts(std::span<const packed_matrix<F>> experts,
 }
 
 }  // namespace qdial
+
+#include "qdial/macros_end.hpp"

@@ -13,6 +13,8 @@
 #include "qdial/kernels/block_plan.hpp"
 #include "qdial/kernels/pack.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::kernels {
 
 /// About how many bytes ahead of the words in use others are fetched: far enough for memory's
@@ -678,3 +680,5 @@ requires std::same_as<typename Source::record, float> QDIAL_INLINE void multiply
 }
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

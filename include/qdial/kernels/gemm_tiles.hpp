@@ -11,6 +11,8 @@
 #include "qdial/kernels/gemm_blocks.hpp"
 #include "qdial/simd/amx.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::kernels {
 
 /// The parts of GEMM on tiles that depend on the format: a panel of two tiles of sixteen rows, as
@@ -197,3 +199,5 @@ private:
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

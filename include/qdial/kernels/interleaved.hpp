@@ -14,6 +14,8 @@
 #include "qdial/kernels/decoder.hpp"
 #include "qdial/simd/rows.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::kernels {
 
 /// Part of a code: `width` bits from bit `shift` on of the byte at `offset` in the block are the
@@ -117,3 +119,5 @@ template <class F>
 concept packable_format = packable_block_format<F> || packable_float_format<F>;
 
 }  // namespace qdial
+
+#include "qdial/macros_end.hpp"

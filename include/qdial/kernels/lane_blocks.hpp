@@ -12,6 +12,8 @@
 #include "qdial/endian.hpp"
 #include "qdial/kernels/rounding.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::kernels {
 
 /// Loads `Length` elements from each of `count` rows (1 .. width) that start at row(0), row(1), …
@@ -105,3 +107,5 @@ private:
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

@@ -12,6 +12,8 @@
 #include "qdial/kernels/executor.hpp"
 #include "qdial/kernels/interleaved.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Bytes of a packed matrix of `rows` rows of `row_length` elements: those of the plain blocks,
@@ -185,3 +187,5 @@ void unpack(std::span<const std::byte> packed, std::size_t row_length,
 }
 
 }  // namespace qdial
+
+#include "qdial/macros_end.hpp"

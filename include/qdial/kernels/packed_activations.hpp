@@ -19,6 +19,8 @@
 #include "qdial/kernels/executor.hpp"
 #include "qdial/kernels/interleaved.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 namespace detail {
@@ -237,3 +239,5 @@ void pack_activations(const T* x, std::size_t n, std::size_t row_length, std::si
 }
 
 }  // namespace qdial
+
+#include "qdial/macros_end.hpp"

@@ -7,6 +7,8 @@
 
 #include "qdial/simd/lanes.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::kernels {
 
 using simd::floats;
@@ -47,3 +49,5 @@ QDIAL_INLINE std::int32_t truncate_as_x86(float v) noexcept {
 }
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

@@ -6,6 +6,8 @@
 
 #include "qdial/kernels/rounding.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::kernels {
 
 /// The grid of inverse scales that the search tries: (first + delta * k + Levels) / range for
@@ -160,3 +162,5 @@ void search_affine(const float* x, const float* w, affine_grid grid, float* code
 }
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

@@ -6,6 +6,8 @@
 
 #include "qdial/kernels/search_symmetric.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::kernels {
 
 /// x ~ scale * code with codes 0 .. Levels. x holds G groups of `Count` values, w one group of
@@ -110,3 +112,5 @@ private:
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

@@ -5,6 +5,8 @@
 
 #include "qdial/kernels/rounding.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::kernels {
 
 /// Below this magnitude the reference treats a unit as zero.
@@ -181,3 +183,5 @@ floats<Arch, G> search_by_sweeps(const float* x, float* codes) noexcept {
 }
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

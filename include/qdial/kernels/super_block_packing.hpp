@@ -6,6 +6,8 @@
 #include "qdial/kernels/encoder.hpp"
 #include "qdial/kernels/super_blocks.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::kernels {
 
 /// Weights of Q4_K and Q5_K without importance: the root mean square of the sub-block + |x|.
@@ -61,3 +63,5 @@ void pack_six_bit_pairs(const Result& r, lane_bytes<Bytes, Arch>& bytes) noexcep
 }
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

@@ -9,6 +9,8 @@
 #include "qdial/kernels/search_positive.hpp"
 #include "qdial/kernels/search_symmetric.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::kernels {
 
 inline constexpr std::size_t super_block_length = 256;
@@ -261,3 +263,5 @@ struct symmetric_k {
 };
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"

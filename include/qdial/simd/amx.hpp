@@ -14,6 +14,8 @@
 #include <unistd.h>
 #endif
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial {
 
 /// Asks the operating system to let this process use AMX tiles. Call it once, before any kernel on
@@ -142,3 +144,5 @@ struct tile_ops<arch::avx512_amx> {
 #endif
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

@@ -3,6 +3,8 @@
 
 #include "qdial/simd/sse4.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 template <>
@@ -113,3 +115,5 @@ template <>
 struct ops<arch::avx2_vnni> : ops<arch::avx2> {};
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

@@ -4,6 +4,8 @@
 #include "qdial/simd/bytes.hpp"
 #include "qdial/simd/avx2.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 template <>
@@ -265,3 +267,5 @@ struct byte_ops<arch::avx2_vnni> : byte_ops<arch::avx2> {
 #endif
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

@@ -4,6 +4,8 @@
 #include "qdial/simd/rows.hpp"
 #include "qdial/simd/sse4_rows.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 /// Two registers hold the sixteen rows.
@@ -188,3 +190,5 @@ struct row_ops<arch::avx2_vnni> : row_ops<arch::avx2> {
 #endif
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

@@ -3,6 +3,8 @@
 
 #include "qdial/simd/avx2.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 template <>
@@ -106,3 +108,5 @@ template <>
 struct ops<arch::avx512_amx> : ops<arch::avx512_vnni> {};
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

@@ -8,6 +8,8 @@
 #include "qdial/simd/avx2_bytes.hpp"
 #include "qdial/simd/avx512.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 /// Codes stay in 256 bits, which is what a block of 32 fills; they widen to 512 bits as floats.
@@ -212,3 +214,5 @@ struct byte_ops<arch::avx512_amx> : byte_ops<arch::avx512_vnni> {};
 #endif
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

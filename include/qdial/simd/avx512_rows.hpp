@@ -4,6 +4,8 @@
 #include "qdial/simd/avx2_rows.hpp"
 #include "qdial/simd/rows.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 /// One register holds all sixteen rows.
@@ -142,3 +144,5 @@ struct row_ops<arch::avx512_amx> : row_ops<arch::avx512_vnni> {};
 #endif
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

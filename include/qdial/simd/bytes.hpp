@@ -20,6 +20,8 @@
 #include "qdial/float16.hpp"
 #include "qdial/simd/lanes.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 /// Makes the compiler read an array back from memory: a load that fills a register with one
@@ -304,6 +306,8 @@ template <std::size_t Bits>
 struct byte_ops<arch::emulated<Bits>> : array_byte_ops<arch::emulated<Bits>> {};
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"
 
 #if QDIAL_WITH_AVX512
 #include "qdial/simd/avx512_bytes.hpp"

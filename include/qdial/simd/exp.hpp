@@ -6,6 +6,8 @@
 
 #include "qdial/simd/lanes.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 /// e^x within 2 units in the last place; 0 below -87, e^88 above 88, NaN stays NaN.
@@ -28,3 +30,5 @@ QDIAL_INLINE floats<Arch, G> exp(floats<Arch, G> x) noexcept {
 }
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

@@ -6,6 +6,8 @@
 
 #include "qdial/simd/simd.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 template <class Arch, std::size_t G = 1>
@@ -231,3 +233,5 @@ QDIAL_INLINE floats<Arch, G> from_half(ints<Arch, G> a) noexcept {
 }
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

@@ -5,6 +5,8 @@
 
 #include "qdial/simd/xsimd_ops.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 template <>
@@ -84,3 +86,5 @@ template <>
 struct ops<arch::neon_i8mm> : ops<arch::neon> {};
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

@@ -4,6 +4,8 @@
 #include "qdial/simd/bytes.hpp"
 #include "qdial/simd/neon.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 template <>
@@ -201,3 +203,5 @@ template <>
 struct byte_ops<arch::neon_i8mm> : byte_ops<arch::neon> {};
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

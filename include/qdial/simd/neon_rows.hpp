@@ -4,6 +4,8 @@
 #include "qdial/simd/neon.hpp"
 #include "qdial/simd/rows.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 /// Four registers hold the sixteen rows. Codes and activations are both signed.
@@ -258,3 +260,5 @@ struct row_ops<arch::neon_i8mm> : row_ops<arch::neon_dotprod> {
 #endif
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

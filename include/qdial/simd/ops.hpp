@@ -19,6 +19,8 @@
 #include "qdial/float16.hpp"
 #include "qdial/simd/arch.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 /// Keeps the compiler from contracting a product and a following addition into one FMA: gcc does
@@ -265,3 +267,5 @@ template <std::size_t Bits>
 struct ops<arch::emulated<Bits>> : array_ops<Bits / 32> {};
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

@@ -28,6 +28,8 @@
 #include "qdial/float16.hpp"
 #include "qdial/simd/simd.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 /// Rows that packed matrices interleave: the lanes of every backend's `row_ops`.
@@ -247,6 +249,8 @@ template <std::size_t Bits>
 struct row_ops<arch::emulated<Bits>> : array_row_ops<arch::emulated<Bits>> {};
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"
 
 #if QDIAL_WITH_AVX512
 #include "qdial/simd/avx512_rows.hpp"

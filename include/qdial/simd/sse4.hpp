@@ -5,6 +5,8 @@
 
 #include "qdial/simd/xsimd_ops.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 template <>
@@ -94,3 +96,5 @@ struct ops<arch::sse4> : xsimd_ops<xsimd::sse4_2> {
 };
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

@@ -4,6 +4,8 @@
 #include "qdial/simd/bytes.hpp"
 #include "qdial/simd/sse4.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 template <>
@@ -208,3 +210,5 @@ struct byte_ops<arch::sse4> {
 };
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

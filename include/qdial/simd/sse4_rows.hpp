@@ -3,6 +3,8 @@
 
 #include "qdial/simd/rows.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 /// Four registers hold the sixteen rows. No FMA: it is made of doubles, see `fused_multiply_add`.
@@ -196,3 +198,5 @@ private:
 };
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"

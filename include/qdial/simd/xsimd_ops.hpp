@@ -9,6 +9,8 @@
 
 #include "qdial/simd/ops.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::simd {
 
 template <class XsimdArch>
@@ -94,3 +96,5 @@ struct half_conversion {
 };
 
 }  // namespace qdial::simd
+
+#include "qdial/macros_end.hpp"
