@@ -10,6 +10,8 @@
 
 #include "qdial/kernels/gemm_blocks.hpp"
 
+#include "qdial/macros_begin.hpp"
+
 namespace qdial::kernels {
 
 /// Row operations with `pair_word`: the sums of two rows with two columns, [row][column].
@@ -161,3 +163,5 @@ requires std::same_as<typename Panel::record, packed_q8> QDIAL_INLINE void multi
 }
 
 }  // namespace qdial::kernels
+
+#include "qdial/macros_end.hpp"
