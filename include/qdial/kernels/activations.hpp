@@ -3,6 +3,7 @@
 // Activations to blocks of 8-bit codes, as `dot` takes them.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cfloat>
 #include <cmath>
@@ -50,13 +51,22 @@ void encode_activations(const float* x, std::size_t blocks, q8_0::block* out) no
 
 template <class Arch>
 void encode_activations(const float* x, std::size_t blocks, q8_1::block* out) noexcept {
-    for (std::size_t b = 0; b < blocks; ++b) {
-        const float d = encode_q8<Arch>(x + 32 * b, out[b].qs);
-        std::int16_t sums[2];
-        simd::byte_ops<Arch>::sums_of_16(out[b].qs, sums);
-        const auto sum = static_cast<float>(sums[0] + sums[1]);
-        out[b].d = little_endian(to_float16(d).bits);
-        out[b].s = little_endian(to_float16(simd::unfused(sum * d)).bits);
+    // Codes just stored could not be loaded again without waiting: sums come some blocks later.
+    constexpr std::size_t at_once = 32;
+    float d[at_once];
+    while (blocks != 0) {
+        const std::size_t n = std::min(blocks, at_once);
+        for (std::size_t b = 0; b < n; ++b) d[b] = encode_q8<Arch>(x + 32 * b, out[b].qs);
+        for (std::size_t b = 0; b < n; ++b) {
+            std::int16_t sums[2];
+            simd::byte_ops<Arch>::sums_of_16(out[b].qs, sums);
+            const auto sum = static_cast<float>(sums[0] + sums[1]);
+            out[b].d = little_endian(to_float16(d[b]).bits);
+            out[b].s = little_endian(to_float16(simd::unfused(sum * d[b])).bits);
+        }
+        x += 32 * n;
+        out += n;
+        blocks -= n;
     }
 }
 
@@ -84,26 +94,40 @@ QDIAL_INLINE float first_of_magnitude(const float* x, std::int32_t magnitude_bit
     return x[e - O::width + static_cast<std::size_t>(std::countr_zero(hits))];
 }
 
+/// Writes the codes of 256 elements of which `largest` is the largest magnitude's bits, and returns
+/// their scale.
+template <class Arch>
+QDIAL_INLINE float encode_q8_k_codes(const float* x, std::int32_t largest,
+                                     std::int8_t* codes) noexcept {
+    using O = simd::ops<Arch>;
+    float inverse = 0.0f, d = 0.0f;
+    if (largest != 0) {
+        inverse = -127.0f / first_of_magnitude<Arch>(x, largest);
+        d = 1.0f / inverse;
+    }
+    // Where the inverse overflows, or is zero by an infinite element, the codes are 0.
+    if (inverse == 0.0f || std::fabs(inverse) > FLT_MAX) {
+        std::memset(codes, 0, 256);
+        return d;
+    }
+    // No product exceeds 127 by more than two roundings, so that no code has to be clamped.
+    constexpr std::size_t G = 32 / O::width;
+    using F32 = simd::floats<Arch, G>;
+    for (std::size_t e = 0; e < 256; e += 32)
+        O::template store_i8<G>(codes + e, nearest_int(F32::load(x + e) * F32(inverse)).r);
+    return d;
+}
+
 template <class Arch>
 void encode_q8_k(const float* x, q8_k::block& out) noexcept {
-    using O = simd::ops<Arch>;
     const std::int32_t largest = largest_magnitude_bits<Arch>(x);
     if (largest > 0x7F800000) [[unlikely]] {
         float numbers[256];
         for (std::size_t e = 0; e < 256; ++e) numbers[e] = x[e] == x[e] ? x[e] : 0.0f;
         return encode_q8_k<Arch>(numbers, out);
     }
-    std::memset(static_cast<void*>(&out), 0, sizeof out);
-    if (largest == 0) return;
-    const float inverse = -127.0f / first_of_magnitude<Arch>(x, largest);
-    out.d = little_endian(1.0f / inverse);
-    // Where the inverse overflows, or is zero by an infinite element, the codes are 0.
-    if (inverse == 0.0f || std::fabs(inverse) > FLT_MAX) return;
-    // No product exceeds 127 by more than two roundings, so that no code has to be clamped.
-    constexpr std::size_t G = 32 / O::width;
+    out.d = little_endian(encode_q8_k_codes<Arch>(x, largest, out.qs));
     for (std::size_t e = 0; e < 256; e += 32) {
-        using F32 = simd::floats<Arch, G>;
-        O::template store_i8<G>(out.qs + e, nearest_int(F32::load(x + e) * F32(inverse)).r);
         std::int16_t sums[2];
         simd::byte_ops<Arch>::sums_of_16(out.qs + e, sums);
         for (std::size_t k = 0; k < 2; ++k) out.bsums[e / 16 + k] = little_endian(sums[k]);

@@ -35,9 +35,10 @@ float encode_q8_with_non_finite(const float* x, std::int8_t* codes) noexcept {
 }
 
 /// Writes the codes round(x / d), half away from zero, of 32 elements and returns the scale
-/// d = max |x| / 127. A scale so small that 1 / d overflows gives codes 0.
-template <class Arch>
-QDIAL_INLINE float encode_q8(const float* x, std::int8_t* codes) noexcept {
+/// d = max |x| / 127. A scale so small that 1 / d overflows gives codes 0. With a NaN or an
+/// infinity among the elements, non_finite() does it all.
+template <class Arch, class NonFinite>
+QDIAL_INLINE float encode_q8(const float* x, std::int8_t* codes, NonFinite non_finite) noexcept {
     using O = simd::ops<Arch>;
     constexpr std::size_t G = 32 / O::width;
     using F = simd::floats<Arch, G>;
@@ -50,7 +51,7 @@ QDIAL_INLINE float encode_q8(const float* x, std::int8_t* codes) noexcept {
     for (std::size_t g = 1; g < G; ++g) largest = O::max(largest, magnitudes.r[g]);
     const std::int32_t largest_bits = O::reduce_max(largest);
     if (largest_bits >= 0x7F800000) [[unlikely]]
-        return encode_q8_with_non_finite<Arch>(x, codes);
+        return non_finite();
 
     const float d = std::bit_cast<float>(largest_bits) / 127.0f;
     float inverse = d != 0.0f ? 1.0f / d : 0.0f;
@@ -63,6 +64,12 @@ QDIAL_INLINE float encode_q8(const float* x, std::int8_t* codes) noexcept {
     const F shifted = scaled + F::map([&](std::size_t g) { return O::from_bits(half.r[g]); });
     O::template store_i8<G>(codes, truncate(shifted).r);
     return d;
+}
+/// The same, with the reference's codes where an element is NaN or infinite.
+template <class Arch>
+QDIAL_INLINE float encode_q8(const float* x, std::int8_t* codes) noexcept {
+    return encode_q8<Arch>(x, codes,
+                           [=]() noexcept { return encode_q8_with_non_finite<Arch>(x, codes); });
 }
 
 }  // namespace qdial::kernels

@@ -3,6 +3,7 @@
 // Activations as the packed kernels take them.
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cfloat>
 #include <concepts>
@@ -125,64 +126,81 @@ constexpr std::size_t pair_order(std::size_t i) noexcept {
     return i / 4 * 4 + (i % 4 == 1 ? 2 : i % 4 == 2 ? 1 : i % 4);
 }
 
-/// The largest magnitude of N elements; NaN or infinite if any of them is.
-template <class Arch, std::size_t N>
-QDIAL_INLINE float largest_magnitude(const float* x) noexcept {
-    using O = simd::ops<Arch>;
-    const auto mask = O::splat(std::int32_t{0x7FFFFFFF});
-    auto largest = O::splat(std::int32_t{0});
-    for (std::size_t e = 0; e < N; e += O::width)
-        largest = O::max(largest, O::bit_and(O::bits(O::load(x + e)), mask));
-    return std::bit_cast<float>(O::reduce_max(largest));
+template <class T>
+QDIAL_INLINE void put(std::byte* record, std::size_t at, const T& value) noexcept {
+    std::memcpy(record + at, &value, sizeof value);
 }
 
+/// First the codes and scales of all records, then their sums: the codes just stored could not be
+/// loaded again without waiting for them.
 template <class Arch>
-void pack_record(const float* x, packed_q8& record) noexcept {
-    if (!(largest_magnitude<Arch, 32>(x) <= FLT_MAX)) {
-        std::memset(static_cast<void*>(&record), 0, sizeof record);
-        record.d = record.s = std::numeric_limits<float>::quiet_NaN();
-        return;
-    }
+QDIAL_INLINE void encode_record(const float* x, std::byte* record, packed_record<q8_0>) noexcept {
+    auto* codes = reinterpret_cast<std::int8_t*>(record) + offsetof(packed_q8, codes);
+    const float d = encode_q8<Arch>(x, codes, [=]() noexcept {
+        std::memset(codes, 0, sizeof(packed_q8::codes));
+        return std::numeric_limits<float>::quiet_NaN();
+    });
+    put(record, offsetof(packed_q8, d), d);
+}
+template <class Arch>
+QDIAL_INLINE void add_sums(std::byte* record, packed_record<q8_0>) noexcept {
     std::int16_t sums[2];
-    record.d = encode_q8<Arch>(x, record.codes);
-    simd::byte_ops<Arch>::sums_of_16(record.codes, sums);
-    const int sum = sums[0] + sums[1];
-    record.s = simd::unfused(static_cast<float>(sum) * record.d);
-    record.minus_sum = -sum;
-    record.unused = 0;
+    simd::byte_ops<Arch>::sums_of_16(
+        reinterpret_cast<const std::int8_t*>(record) + offsetof(packed_q8, codes), sums);
+    const std::int32_t sum = sums[0] + sums[1];
+    float d;
+    std::memcpy(&d, record + offsetof(packed_q8, d), sizeof d);
+    put(record, offsetof(packed_q8, s), simd::unfused(static_cast<float>(sum) * d));
+    put(record, offsetof(packed_q8, minus_sum), -sum);
+    put(record, offsetof(packed_q8, unused), std::int32_t{0});
 }
 
 template <class Arch>
-void pack_record(const float* x, packed_q8_k& record) noexcept {
-    std::memset(static_cast<void*>(&record), 0, sizeof record);
-    if (!(largest_magnitude<Arch, 256>(x) <= FLT_MAX)) {
-        record.d = std::numeric_limits<float>::quiet_NaN();
-        return;
-    }
-    q8_k::block block;
-    encode_q8_k<Arch>(x, block);
-    std::memcpy(record.codes, block.qs, sizeof record.codes);
-    record.d = little_endian(block.d);
+QDIAL_INLINE void encode_record(const float* x, std::byte* record, packed_record<q8_k>) noexcept {
+    auto* codes = reinterpret_cast<std::int8_t*>(record) + offsetof(packed_q8_k, codes);
+    const std::int32_t largest = largest_magnitude_bits<Arch>(x);
+    float d = std::numeric_limits<float>::quiet_NaN();
+    if (largest >= 0x7F800000) [[unlikely]]
+        std::memset(codes, 0, sizeof(packed_q8_k::codes));
+    else
+        d = encode_q8_k_codes<Arch>(x, largest, codes);
+    put(record, offsetof(packed_q8_k, d), d);
+}
+template <class Arch>
+QDIAL_INLINE void add_sums(std::byte* record, packed_record<q8_k>) noexcept {
+    // By powers of two, all in the order of the elements: of 2, of 2 that are 2 apart, of 8, of 16.
+    std::int8_t codes[256];
+    std::memcpy(codes, record + offsetof(packed_q8_k, codes), sizeof codes);
+    std::int16_t pairs[128], fours[64], eights[32], sixteens[16];
+    for (std::size_t i = 0; i < 128; ++i)
+        pairs[i] = static_cast<std::int16_t>(codes[2 * i] + codes[2 * i + 1]);
+    for (std::size_t u = 0; u < 32; ++u)
+        for (std::size_t k = 0; k < 2; ++k)
+            fours[2 * u + k] = static_cast<std::int16_t>(pairs[4 * u + k] + pairs[4 * u + 2 + k]);
+    for (std::size_t u = 0; u < 32; ++u)
+        eights[u] = static_cast<std::int16_t>(fours[2 * u] + fours[2 * u + 1]);
+    for (std::size_t s = 0; s < 16; ++s)
+        sixteens[s] = static_cast<std::int16_t>(eights[2 * s] + eights[2 * s + 1]);
+
+    packed_q8_k sums;
     for (std::size_t s = 0; s < 16; ++s) {
-        // Sums of codes at places 0, 1 and 2, 3 of every four, of 8 codes each.
-        int sums[2][2] = {};
-        for (std::size_t e = 0; e < 16; ++e) sums[e / 8][e % 4 / 2] += record.codes[16 * s + e];
-        const int eights[2] = {sums[0][0] + sums[0][1], sums[1][0] + sums[1][1]};
-        const int sixteen = eights[0] + eights[1];
-        record.sums_of_16[pair_order(s)] = static_cast<std::int16_t>(sixteen);
-        record.sums_of_32[pair_order(s / 2)] += static_cast<std::int16_t>(sixteen);
-        record.minus_16_sums[s] = -16 * sixteen;
-        for (std::size_t k = 0; k < 2; ++k) {
-            record.minus_32_sums[2 * s + k] = -32 * eights[k];
-            record.minus_32_pairs[2 * s + k] =
-                static_cast<std::int16_t>(-32 * (sums[0][k] + sums[1][k]));
-        }
+        sums.sums_of_16[pair_order(s)] = sixteens[s];
+        sums.minus_16_sums[s] = -16 * sixteens[s];
     }
-}
-
-template <class Arch>
-void pack_record(const float* x, float& record) noexcept {
-    record = *x;
+    for (std::size_t t = 0; t < 8; ++t)
+        sums.sums_of_32[pair_order(t)] =
+            static_cast<std::int16_t>(sixteens[2 * t] + sixteens[2 * t + 1]);
+    for (std::size_t u = 0; u < 32; ++u) sums.minus_32_sums[u] = -32 * eights[u];
+    for (std::size_t s = 0; s < 16; ++s)
+        for (std::size_t k = 0; k < 2; ++k)
+            sums.minus_32_pairs[2 * s + k] =
+                static_cast<std::int16_t>(-32 * (fours[4 * s + k] + fours[4 * s + 2 + k]));
+    put(record, offsetof(packed_q8_k, sums_of_16), sums.sums_of_16);
+    put(record, offsetof(packed_q8_k, sums_of_32), sums.sums_of_32);
+    put(record, offsetof(packed_q8_k, unused), std::array<std::int32_t, 3>{});
+    put(record, offsetof(packed_q8_k, minus_16_sums), sums.minus_16_sums);
+    put(record, offsetof(packed_q8_k, minus_32_sums), sums.minus_32_sums);
+    put(record, offsetof(packed_q8_k, minus_32_pairs), sums.minus_32_pairs);
 }
 
 QDIAL_INLINE float widen(float x) noexcept { return x; }
@@ -192,22 +210,25 @@ QDIAL_INLINE float widen(bfloat16 x) noexcept { return to_float(x); }
 /// One row. `out` may have any alignment.
 template <class A, class Arch, class T>
 void pack_row(const T* x, std::size_t row_length, std::byte* out) noexcept {
-    using record_type = typename packed_record<A>::type;
-    constexpr std::size_t length = packed_record<A>::length;
-    if constexpr (std::same_as<A, f32> && std::same_as<T, float>) {
-        std::memcpy(out, x, row_length * sizeof(float));
+    if constexpr (std::same_as<A, f32>) {
+        if constexpr (std::same_as<T, float>)
+            std::memcpy(out, x, row_length * sizeof(float));
+        else
+            for (std::size_t e = 0; e < row_length; ++e) put(out, e * sizeof(float), widen(x[e]));
     } else {
-        for (std::size_t e = 0; e < row_length; e += length, out += sizeof(record_type)) {
-            record_type record;
+        using record = packed_record<A>;
+        constexpr std::size_t bytes = sizeof(typename record::type);
+        const std::size_t records = row_length / record::length;
+        for (std::size_t r = 0; r < records; ++r, x += record::length) {
             if constexpr (std::same_as<T, float>) {
-                pack_record<Arch>(x + e, record);
+                encode_record<Arch>(x, out + r * bytes, record{});
             } else {
-                float elements[length];
-                for (std::size_t k = 0; k < length; ++k) elements[k] = widen(x[e + k]);
-                pack_record<Arch>(elements, record);
+                float elements[record::length];
+                for (std::size_t k = 0; k < record::length; ++k) elements[k] = widen(x[k]);
+                encode_record<Arch>(elements, out + r * bytes, record{});
             }
-            std::memcpy(out, &record, sizeof record);
         }
+        for (std::size_t r = 0; r < records; ++r) add_sums<Arch>(out + r * bytes, record{});
     }
 }
 
